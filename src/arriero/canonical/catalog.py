@@ -1,0 +1,72 @@
+"""What is known of a model without asking it anything: the entry of a catalog.
+
+Unknown is `None`. Nothing here is guessed from a name; where a value was set by the operator or by a profile, the reader
+of the backend's list filled it in that order: the backend's own word, the profile, the configuration.
+"""
+
+from enum import Enum
+
+from msgspec import Raw, Struct
+
+
+class Capability(Enum):
+    """What a model can do, in the words that Ollama's clients read."""
+
+    COMPLETION = "completion"
+    TOOLS = "tools"
+    INSERT = "insert"
+    VISION = "vision"
+    EMBEDDING = "embedding"
+    THINKING = "thinking"
+    IMAGE = "image"
+    AUDIO = "audio"
+
+
+class ModelCard(Struct, frozen=True, kw_only=True):
+    """One model on one backend. `id` is the backend's own word for it; sizes are bytes, `modified_at` unix seconds.
+
+    `capabilities` is `None` when nobody said; an empty set never occurs. `native` is the backend's own JSON of the
+    entry where its dialect is the client's too, so that a listing can pass on what the card has no field for.
+    """
+
+    id: str
+    capabilities: frozenset[Capability] | None = None
+    context_length: int | None = None
+    max_output_tokens: int | None = None
+    embedding_length: int | None = None
+    size_bytes: int | None = None
+    digest: str | None = None
+    modified_at: float | None = None
+    created: int | None = None
+    owned_by: str | None = None
+    display_name: str | None = None
+    format: str | None = None
+    family: str | None = None
+    families: tuple[str, ...] | None = None
+    parameter_count: int | None = None
+    parameter_size: str | None = None
+    quantization: str | None = None
+    native: Raw | None = None
+
+
+class LoadedModel(Struct, frozen=True, kw_only=True):
+    """A model that is in memory somewhere. `expires_at` is unix seconds, infinity for never, `None` for unknown."""
+
+    card: ModelCard
+    size_bytes: int | None = None
+    vram_bytes: int | None = None
+    expires_at: float | None = None
+    context_length: int | None = None
+    native: Raw | None = None
+
+
+class ModelDetail(Struct, frozen=True, kw_only=True):
+    """What `/api/show` tells beyond the card. `info` is GGUF-like metadata, in order; long arrays are `None`."""
+
+    card: ModelCard
+    info: dict[str, object] = {}
+    template: str | None = None
+    system: str | None = None
+    parameters: dict[str, object] = {}
+    license: str | None = None
+    tensors: tuple[tuple[str, str, tuple[int, ...]], ...] = ()

@@ -1,0 +1,154 @@
+"""Reading and changing single top-level fields of a JSON text, with every other byte left as it was.
+
+A request that is relayed is the client's own bytes; what arriero must change (the model's name, a clamped parameter) is
+cut out and put in, so that key order, number formats and unknown fields survive. The law: only the named bytes move.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+
+import msgspec
+from msgspec import Raw, Struct
+
+# Strings, brackets, colons and commas are all that matter for finding the members of an object.
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:,]', re.DOTALL)
+_SPACE = b" \t\r\n"
+
+
+class NotAnObject(ValueError):
+    """The text is not one complete JSON object."""
+
+
+class Peek(Struct, frozen=True):
+    """The two fields that routing needs, read without decoding the rest. Their types are checked by the dialect."""
+
+    model: Raw | None = None
+    stream: Raw | None = None
+
+
+_peek = msgspec.json.Decoder(Peek).decode
+_text = msgspec.json.Decoder(str).decode
+_encode = msgspec.json.encode
+
+
+def peek(body: bytes) -> tuple[str | None, bool | None]:
+    """The model's name and the stream flag; `None` where absent, null, or not a string or boolean.
+
+    Raises `NotAnObject` for a body that is not a JSON object.
+    """
+    try:
+        found = _peek(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise NotAnObject(str(error)) from None
+    model: str | None = None
+    if found.model is not None and bytes(found.model)[:1] == b'"':
+        model = _text(found.model)
+    stream: bool | None = None
+    if found.stream is not None:
+        stream = {b"true": True, b"false": False}.get(bytes(found.stream))
+    return model, stream
+
+
+class Member(Struct, frozen=True, gc=False):
+    """One member of the top-level object: its key, and where the member and its value lie (`start:end` offsets)."""
+
+    key: str
+    start: int
+    value_start: int
+    end: int
+
+
+def members(body: bytes) -> list[Member]:
+    """Every top-level member, in order; a key that stands twice is listed twice. Raises `NotAnObject`."""
+    found: list[Member] = []
+    depth = 0
+    key: str | None = None
+    start = value_start = -1
+    for token in _TOKEN.finditer(body):
+        char = body[token.start()]
+        if char in b"{[":
+            if depth == 0 and (char != ord("{") or body[: token.start()].strip(_SPACE)):
+                raise NotAnObject("not a JSON object")
+            depth += 1
+        elif char in b"}]":
+            depth -= 1
+            if depth == 0:
+                if key is not None:
+                    found.append(Member(key, start, value_start, _trimmed(body, value_start, token.start())))
+                return found
+        elif depth != 1:
+            continue
+        elif char == ord(":"):
+            if value_start < 0:
+                value_start = _skipped(body, token.end())
+        elif char == ord(","):
+            if key is not None:
+                found.append(Member(key, start, value_start, _trimmed(body, value_start, token.start())))
+            key, value_start = None, -1
+        elif key is None:
+            try:
+                key = _text(token.group())
+            except msgspec.DecodeError as error:
+                raise NotAnObject(str(error)) from None
+            start = token.start()
+    raise NotAnObject("the object does not end")
+
+
+def splice(body: bytes, put: Mapping[str, bytes], drop: Iterable[str] = ()) -> bytes:
+    """`body` with the values of `put` in place of what stood there, and the members of `drop` cut out.
+
+    The values of `put` are JSON texts. A key that is absent is added as the first member. Nothing else moves.
+    """
+    dropped = frozenset(drop)
+    missing = dict(put)
+    pieces: list[bytes] = []
+    at = 0
+    listed = members(body)
+    for index, member in enumerate(listed):
+        if member.key in dropped:
+            # The comma goes with the member: the one behind it, or for the last one those before it.
+            if index + 1 < len(listed):
+                pieces.append(body[at : member.start])
+                at = listed[index + 1].start
+            else:
+                pieces.append(body[at : member.start])
+                at = member.end
+                joined = b"".join(pieces).rstrip(_SPACE)
+                pieces = [joined[:-1] if joined.endswith(b",") else joined]
+        elif member.key in put:
+            pieces.append(body[at : member.value_start])
+            pieces.append(put[member.key])
+            at = member.end
+            missing.pop(member.key, None)
+    pieces.append(body[at:])
+    spliced = b"".join(pieces)
+    if missing:
+        added = b",".join(_encode(key) + b":" + value for key, value in missing.items())
+        brace = spliced.index(b"{") + 1
+        comma = b"" if spliced[brace:].lstrip(_SPACE).startswith(b"}") else b","
+        spliced = spliced[:brace] + added + comma + spliced[brace:]
+    return spliced
+
+
+def splice_model(body: bytes, old: str, new: str) -> bytes:
+    """`body` with another model name. Costs two scans where the name stands once, which is nearly always."""
+    if old == new:
+        return body
+    value = _encode(old)
+    for pattern in (b'"model":' + value, b'"model": ' + value):
+        # Once as a member, and the key nowhere else: no string or nested object can be meant.
+        if body.count(b'"model"') == 1 and body.count(pattern) == 1:
+            return body.replace(pattern, pattern[: -len(value)] + _encode(new), 1)
+    return splice(body, {"model": _encode(new)})
+
+
+def _skipped(body: bytes, at: int) -> int:
+    while at < len(body) and body[at] in _SPACE:
+        at += 1
+    return at
+
+
+def _trimmed(body: bytes, start: int, end: int) -> int:
+    while end > start and body[end - 1] in _SPACE:
+        end -= 1
+    return end
