@@ -50,9 +50,7 @@ HELD_OUT: tuple[Question, ...] = (
     Question("In plain words, what's arriero meant for?", r"gateway"),
     Question("Can you give me a quick overview of the arriero project?", r"gateway"),
     Question("why did they pick the name arriero", r"mule|llama"),
-    Question(
-        "I've got a second Ollama box on my network, how can arriero use it?", r"arriero\.yaml"
-    ),
+    Question("I've got a second Ollama box on my network, how can arriero use it?", r"arriero\.yaml"),
     Question("steps for hooking up one more backend", r"arriero\.yaml"),
     Question("Where should my GGUF downloads go?", r"\.arriero/models"),
     Question("I saved a .gguf file, how do I make arriero see it?", r"\.arriero/models"),

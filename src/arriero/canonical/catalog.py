@@ -1,7 +1,7 @@
 """What is known of a model without asking it anything: the entry of a catalog.
 
-Unknown is `None`. Nothing here is guessed from a name; where a value was set by the operator or by a profile, the reader
-of the backend's list filled it in that order: the backend's own word, the profile, the configuration.
+Unknown is `None`. Nothing here is guessed from a name; where a value was set by the operator or by a profile, the
+reader of the backend's list filled it in that order: the backend's own word, the profile, the configuration.
 """
 
 from enum import Enum
@@ -70,3 +70,10 @@ class ModelDetail(Struct, frozen=True, kw_only=True):
     parameters: dict[str, object] = {}
     license: str | None = None
     tensors: tuple[tuple[str, str, tuple[int, ...]], ...] = ()
+
+
+class Listed(Struct, frozen=True):
+    """A catalog entry under the name that clients see."""
+
+    name: str
+    card: ModelCard

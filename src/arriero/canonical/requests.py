@@ -1,8 +1,9 @@
 """What a client asks: chat, completion and embedding requests.
 
-Every optional field is `None` when the client did not say it: a default is the backend's to choose, never invented here.
+Every optional field is `None` when the client did not say it: a default is the backend's to choose, never invented
+here.
 `Raw` fields hold JSON bytes exactly as the client sent them (schemas, tool parameters), so that key order and numbers
-survive. `extra` holds top-level fields that the dialect does not know, by name.
+survive. `extra` holds top-level fields that the dialect does not know, by name; `dialect` says whose fields they are.
 """
 
 from collections.abc import Mapping
@@ -20,14 +21,14 @@ class Text(Struct, frozen=True, tag="text"):
 
 
 class Thinking(Struct, frozen=True, tag="thinking"):
-    """A model's reasoning, earlier in the conversation or in an answer. `signature` is opaque to everyone but its maker."""
+    """A model's reasoning, earlier in the conversation or in an answer. `signature` is opaque to all but its maker."""
 
     text: str
     signature: str | None = None
 
 
 class Image(Struct, frozen=True, tag="image"):
-    """An image: `data` is standard base64 with padding and no `data:` prefix, or `url` names it. One of the two is set."""
+    """An image: `data` is standard base64 with padding and no `data:` prefix, or `url` names it. One of them is set."""
 
     data: str | None = None
     url: str | None = None
@@ -51,7 +52,7 @@ class ToolCall(Struct, frozen=True, tag="tool_call"):
 
 
 class Opaque(Struct, frozen=True, tag="opaque"):
-    """A content part only its own dialect understands (`file`, for one). Content: no other wire may drop it silently."""
+    """A content part only its own dialect knows (`file`, for one). No other wire may drop it silently."""
 
     dialect: str
     kind: str
@@ -122,7 +123,7 @@ FOREVER = float("inf")
 class ChatRequest(Struct, frozen=True, kw_only=True):
     """A conversation to continue. Without messages it only loads the model (or unloads it, with `keep_alive` 0).
 
-    `keep_alive` is in seconds, `FOREVER` for no end. `runner` holds load-time options by their Ollama names (`num_ctx`).
+    `keep_alive` is in seconds, `FOREVER` for no end. `runner` holds load-time options by Ollama's names (`num_ctx`).
     """
 
     model: str
@@ -142,6 +143,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     shift: bool | None = None
     runner: Mapping[str, Scalar] = {}
     extra: Mapping[str, Raw] = {}
+    dialect: str | None = None
 
 
 class CompletionRequest(Struct, frozen=True, kw_only=True):
@@ -162,6 +164,7 @@ class CompletionRequest(Struct, frozen=True, kw_only=True):
     shift: bool | None = None
     runner: Mapping[str, Scalar] = {}
     extra: Mapping[str, Raw] = {}
+    dialect: str | None = None
 
 
 class EmbedRequest(Struct, frozen=True, kw_only=True):
@@ -175,6 +178,7 @@ class EmbedRequest(Struct, frozen=True, kw_only=True):
     keep_alive: float | None = None
     runner: Mapping[str, Scalar] = {}
     extra: Mapping[str, Raw] = {}
+    dialect: str | None = None
 
 
 Request: TypeAlias = ChatRequest | CompletionRequest | EmbedRequest

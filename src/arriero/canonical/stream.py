@@ -1,6 +1,6 @@
 """The law of the event order, and what follows from it: the bracketer, fold and unfold.
 
-    Started  (PartStarted PartDelta* PartEnded)*  Finished | Failed
+Started  (PartStarted PartDelta* PartEnded)*  Finished | Failed
 """
 
 from collections.abc import Iterable
@@ -162,17 +162,23 @@ def fold(events: Iterable[Event]) -> Answer:
 
 
 def unfold(answer: Answer) -> list[Event]:
-    """The stream that folds into `answer`: one delta a part; all logprobs travel with the first text."""
+    """The stream that folds into `answer`: one delta a part.
+
+    All logprobs travel with the first text, or with the first part where there is no text.
+    """
     out: list[Event] = [answer.started]
-    logprobs = answer.logprobs
+    bearer = next((part for part in answer.parts if isinstance(part, Text)), next(iter(answer.parts), None))
     for part in answer.parts:
+        logprobs = answer.logprobs if part is bearer else ()
+        if part is bearer:
+            bearer = None
         match part:
             case Text(text):
-                out += [PartStarted(Kind.TEXT), PartDelta(Kind.TEXT, text, logprobs), PartEnded(part)]
-                logprobs = ()
+                out += [PartStarted(Kind.TEXT), PartDelta(Kind.TEXT, text, logprobs)]
             case Thinking(text):
-                out += [PartStarted(Kind.THINKING), PartDelta(Kind.THINKING, text), PartEnded(part)]
+                out += [PartStarted(Kind.THINKING), PartDelta(Kind.THINKING, text, logprobs)]
             case ToolCall(name, arguments, id):
-                out += [PartStarted(Kind.TOOL_CALL, id, name), PartDelta(Kind.TOOL_CALL, arguments), PartEnded(part)]
+                out += [PartStarted(Kind.TOOL_CALL, id, name), PartDelta(Kind.TOOL_CALL, arguments, logprobs)]
+        out.append(PartEnded(part))
     out.append(answer.finished)
     return out

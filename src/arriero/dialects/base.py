@@ -11,10 +11,11 @@ from typing import Protocol, TypeAlias
 
 from msgspec import Raw, Struct
 
+from arriero.canonical.catalog import ModelCard
 from arriero.canonical.events import Answer, Embeddings, Event
 from arriero.canonical.requests import ChatRequest, CompletionRequest, EmbedRequest, Request
 from arriero.dialects.profiles import Profile
-from arriero.errors import ArrieroError, BackendError
+from arriero.errors import ArrieroError, BackendError, ModelNotFound
 
 
 class Operation(Enum):
@@ -91,9 +92,11 @@ WholeAnswer: TypeAlias = Answer | Embeddings
 class Endpoint:
     """One inference route of a dialect, as its clients know it.
 
-    `path` is the client's path, `relay_path` what goes behind a backend's root when bytes are relayed (`/chat/completions`
-    behind `http://host/v1`). `decode` raises `BadRequest` and its kin. `check` finds what the client must be told before
-    anything is sent, given what the model can do (`None`: unknown).
+    `path` is the client's path, `relay_path` what goes behind a backend's root when bytes are relayed
+    (`/chat/completions` behind `http://host/v1`). `decode` raises `BadRequest` and its kin. `check` finds what the
+    client must be told before anything is sent: it raises `UnsupportedCapability` where the card says that the model
+    cannot do it (an unknown capability set lets everything pass). `encoder` is `None` where the route never streams.
+    `not_found` says an unknown model in the route's own words.
     """
 
     operation: Operation
@@ -102,9 +105,11 @@ class Endpoint:
     decode: Callable[[bytes], Request]
     encode: Callable[[WholeAnswer, AnswerContext, int], bytes]
     encoder: Callable[[AnswerContext], Encoder] | None
+    check: Callable[[Request, ModelCard], None]
     stream_default: bool
     whole_type: bytes = b"application/json"
     stream_type: bytes = b"application/json"
+    not_found: Callable[[str], ModelNotFound] = ModelNotFound
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +138,9 @@ class Dialect:
     """A wire format of an API, serving clients and driving backends.
 
     `write_error(error, streaming)` makes an error answer (`streaming`: the client had asked for a stream, which changes
-    Ollama's content type). `write_stream_error(error)` is the form of an error after the first byte. `read_error(status,
-    body, type)` turns a backend's error answer into the tree, with `type` as the error's stable word.
+    Ollama's content type). `write_stream_error(error)` is the form of an error after the first byte.
+    `read_error(status, body, type)` turns a backend's error answer into the tree, with `type` as the error's stable
+    word.
     """
 
     name: str

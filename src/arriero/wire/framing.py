@@ -9,8 +9,9 @@ import re
 from msgspec import Struct
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-"""An unfinished message longer than this is not a message. Whole tool-call arguments and base64 audio fit well inside."""
+"""An unfinished message longer than this is not one. Whole tool-call arguments and base64 audio fit well inside."""
 
+_MARK = b"\xef\xbb\xbf"
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
@@ -28,11 +29,11 @@ class Sse(Struct, frozen=True, gc=False):
 class SseReader:
     """Server-sent events by the WHATWG rules, with the tolerance that model servers need.
 
-    Line ends may be `\\n`, `\\r\\n` or `\\r` (never U+2028 or U+0085), the space after the colon is optional, comments,
-    `id:` and `retry:` lines are skipped, an event without data is nothing. A line with no field name that starts like
-    JSON counts as data: some servers forget the prefix. So does `data:` followed by a single newline instead of an empty
-    line: where a data line is complete JSON text on its own (starts with `{`, ends with `}`) and the next line is another
-    `data:` line, the two are two events.
+    Line ends may be `\\n`, `\\r\\n` or `\\r` (never U+2028 or U+0085), the space after the colon is optional; a byte
+    order mark, comments, `id:` and `retry:` lines are skipped; an event without data is nothing. A line with no field
+    name that starts like JSON counts as data: some servers forget the prefix. Others end an event with a single
+    newline: where a data line is complete JSON text on its own (starts with `{`, ends with `}`) and the next line is
+    another `data:` line, the two are two events.
     """
 
     __slots__ = ("_data", "_event", "_rest")
@@ -44,12 +45,12 @@ class SseReader:
 
     def feed(self, data: bytes) -> list[Sse]:
         """The events that `data` completes."""
-        if not self._rest and not self._data and self._event is None:
-            # By far the most common read: one or more whole `data: {...}\n\n` events and nothing else.
-            if data[-2:] == b"\n\n" and data[:6] == b"data: " and b"\r" not in data:
-                events = data[6:-2].split(b"\n\ndata: ")
-                if not any(b"\n" in event or not event for event in events):
-                    return [Sse(event) for event in events]
+        fresh = not self._rest and not self._data and self._event is None
+        # By far the most common read: one or more whole `data: {...}\n\n` events and nothing else.
+        if fresh and data[-2:] == b"\n\n" and data[:6] == b"data: " and b"\r" not in data:
+            events = data[6:-2].split(b"\n\ndata: ")
+            if not any(b"\n" in event or not event for event in events):
+                return [Sse(event) for event in events]
         data = self._rest + data
         # A lone CR at the very end may be half of a CRLF: keep it back.
         held = b""
@@ -77,6 +78,8 @@ class SseReader:
         return out
 
     def _line(self, line: bytes, out: list[Sse]) -> None:
+        if line[:3] == _MARK:
+            line = line[3:]
         if not line:
             if self._data:
                 out.append(Sse(b"\n".join(self._data), self._event))

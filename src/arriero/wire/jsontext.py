@@ -5,15 +5,23 @@ frame; ASCII with escapes is safe everywhere and lets a lone surrogate travel on
 """
 
 import json
+import re
 import struct
 from collections.abc import Iterable
+from decimal import Decimal
+from math import copysign, isfinite
 from typing import Any
 
 import msgspec
+from msgspec import Raw
 
 _encode = msgspec.json.encode
 _ascii = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), allow_nan=False).encode
 _pack = struct.Struct("<f")
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
+_SMALLEST_NORMAL = 2.0**-126
+# The bounds of the exponent form, as float32 has them.
+_SMALL, _LARGE = (_pack.unpack(_pack.pack(bound))[0] for bound in (1e-6, 1e21))
 
 
 def json_string(text: str) -> bytes:
@@ -22,18 +30,33 @@ def json_string(text: str) -> bytes:
 
 
 def json_text(value: Any) -> bytes:
-    """Any value as compact JSON in ASCII: what msgspec encodes, `Raw` included."""
+    """Any value as compact JSON in ASCII: what msgspec encodes, `Raw` included. Invalid UTF-8 becomes U+FFFD."""
     try:
         encoded = _encode(value)
     except UnicodeEncodeError:
-        # A lone surrogate somewhere inside: only the standard library writes those.
-        return _ascii(msgspec.to_builtins(value)).encode()
-    return encoded if encoded.isascii() else _escaped(encoded)
+        # A lone surrogate somewhere inside: msgspec does not write those.
+        return _written(msgspec.to_builtins(value, builtin_types=(Raw,), str_keys=True)).encode()
+    return encoded if encoded.isascii() else _escaped(encoded).encode()
 
 
-def _escaped(encoded: bytes) -> bytes:
+def _escaped(encoded: bytes) -> str:
     # Outside of strings JSON has only ASCII, so every other character can be escaped where it stands.
-    return "".join(c if c < "\x80" else _ascii(c)[1:-1] for c in encoded.decode()).encode()
+    text = encoded.decode(errors="replace")
+    return _NOT_ASCII.sub(lambda run: _ascii(run.group())[1:-1], text)
+
+
+def _written(value: Any) -> str:
+    match value:
+        case Raw():
+            return _escaped(bytes(value))
+        case dict():
+            return "{" + ",".join(f"{_ascii(key)}:{_written(item)}" for key, item in value.items()) + "}"
+        case list() | tuple():
+            return "[" + ",".join(map(_written, value)) + "]"
+        case str():
+            return _ascii(value)
+        case _:
+            return _encode(value).decode()
 
 
 def float32_list(values: Iterable[float]) -> bytes:
@@ -42,16 +65,25 @@ def float32_list(values: Iterable[float]) -> bytes:
 
 
 def float32_text(value: float) -> str:
-    """The shortest text of a float32: exponent form below 1e-6 and from 1e21 up, as Go writes it."""
-    stored: float = _pack.unpack(_pack.pack(value))[0]
-    if stored == int(stored) and abs(stored) < 1e15:
-        return "-0" if stored == 0 and str(stored)[0] == "-" else str(int(stored))
-    for digits in (6, 7, 8):
+    """The shortest text of a float32: exponent form below 1e-6 and from 1e21 up, as Go writes it.
+
+    Raises `ValueError` for what JSON cannot hold: NaN, infinities and what is beyond float32.
+    """
+    try:
+        stored: float = _pack.unpack(_pack.pack(value))[0]
+    except OverflowError:
+        raise ValueError(f"{value} is not a float32") from None
+    if not isfinite(stored):
+        raise ValueError(f"JSON has no {value}")
+    if abs(stored) < 2**24 and stored == int(stored):
+        return "-0" if stored == 0 and copysign(1, stored) < 0 else str(int(stored))
+    # Nine digits always read back; six always hold a normal value's short text, since trailing zeros fall off.
+    for digits in range(6 if abs(stored) >= _SMALLEST_NORMAL else 1, 9):
         text = f"{stored:.{digits}g}"
         if _pack.unpack(_pack.pack(float(text)))[0] == stored:
             break
     else:
         text = f"{stored:.9g}"
-    if "e" in text and 1e-6 <= abs(stored) < 1e21:
-        text = f"{float(text):.20f}".rstrip("0") if abs(stored) < 1 else str(int(float(text)))
+    if "e" in text and _SMALL <= abs(stored) < _LARGE:
+        text = format(Decimal(text), "f")
     return text

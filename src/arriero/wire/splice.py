@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 import msgspec
 from msgspec import Raw, Struct
 
-# Strings, brackets, colons and commas are all that matter for finding the members of an object.
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:,]', re.DOTALL)
+# Strings, brackets, colons and commas are all that matter for finding the members of an object. The quantifiers are
+# possessive: with ordinary ones the matcher keeps a state for each character, a gigabyte for a string of ten megabytes.
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]:,]', re.DOTALL)
 _SPACE = b" \t\r\n"
 
 
@@ -20,15 +21,19 @@ class NotAnObject(ValueError):
 
 
 class Peek(Struct, frozen=True):
-    """The two fields that routing needs, read without decoding the rest. Their types are checked by the dialect."""
+    """The two fields that routing needs, read without decoding the rest; empty where absent.
 
-    model: Raw | None = None
-    stream: Raw | None = None
+    Their types are checked by the dialect.
+    """
+
+    model: Raw = Raw()
+    stream: Raw = Raw()
 
 
 _peek = msgspec.json.Decoder(Peek).decode
 _text = msgspec.json.Decoder(str).decode
 _encode = msgspec.json.encode
+_BOOLEANS = {b"true": True, b"false": False}
 
 
 def peek(body: bytes) -> tuple[str | None, bool | None]:
@@ -38,14 +43,10 @@ def peek(body: bytes) -> tuple[str | None, bool | None]:
     """
     try:
         found = _peek(body)
+        model = _text(found.model) if bytes(found.model)[:1] == b'"' else None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise NotAnObject(str(error)) from None
-    model: str | None = None
-    if found.model is not None and bytes(found.model)[:1] == b'"':
-        model = _text(found.model)
-    stream: bool | None = None
-    if found.stream is not None:
-        stream = {b"true": True, b"false": False}.get(bytes(found.stream))
+    stream = _BOOLEANS.get(bytes(found.stream))
     return model, stream
 
 
@@ -88,7 +89,7 @@ def members(body: bytes) -> list[Member]:
         elif key is None:
             try:
                 key = _text(token.group())
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise NotAnObject(str(error)) from None
             start = token.start()
     raise NotAnObject("the object does not end")
@@ -131,14 +132,15 @@ def splice(body: bytes, put: Mapping[str, bytes], drop: Iterable[str] = ()) -> b
 
 
 def splice_model(body: bytes, old: str, new: str) -> bytes:
-    """`body` with another model name. Costs two scans where the name stands once, which is nearly always."""
+    """`body` with another model name. Costs three scans where the name stands once, which is nearly always."""
     if old == new:
         return body
     value = _encode(old)
-    for pattern in (b'"model":' + value, b'"model": ' + value):
-        # Once as a member, and the key nowhere else: no string or nested object can be meant.
-        if body.count(b'"model"') == 1 and body.count(pattern) == 1:
-            return body.replace(pattern, pattern[: -len(value)] + _encode(new), 1)
+    # Once as a member, and the key nowhere else, not even with escaped letters: no nested object can be meant.
+    if body.count(b'"model"') == 1 and b"\\u00" not in body:
+        for pattern in (b'"model":' + value, b'"model": ' + value):
+            if pattern in body:
+                return body.replace(pattern, pattern[: -len(value)] + _encode(new), 1)
     return splice(body, {"model": _encode(new)})
 
 

@@ -1,1 +1,1 @@
-"""The upstream HTTP/1.1 transport: one connection pool per backend, callbacks straight from the socket to a receiver."""
+"""The upstream HTTP/1.1 transport: one pool per backend, callbacks straight from the socket to a receiver."""

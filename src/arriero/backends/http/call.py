@@ -15,7 +15,7 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 
 class Timeouts(Struct, frozen=True):
-    """Seconds; `None` is no limit. `first_byte` runs from the request's end to the answer's head, `idle` between reads."""
+    """Seconds; `None` is no limit. `first_byte` runs from the request's end to the head, `idle` between reads."""
 
     connect: float | None = 5.0
     first_byte: float | None = 600.0

@@ -1,0 +1,1 @@
+"""Measurements of arriero beside nginx: `make bench`."""

@@ -1,0 +1,124 @@
+"""`make bench`: what arriero costs beside nginx on this machine, measured in the same run.
+
+Prints one table and writes `benchmarks/results/latest.json`. Everything listens on loopback; every loop ends by
+count or by time. Rounds are interleaved (nginx, arriero, nginx, arriero, ...), and the median of the rounds counts.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks import machine, rig
+from benchmarks.cases import CASES, FULL, QUICK, TINY, Effort, measure, open_streams_mib, start_seconds, until_ready
+from benchmarks.processes import rss_mib
+
+RESULTS = rig.HERE / "results"
+START_GOAL_SECONDS = 1.5
+RSS_GOAL_MIB = 110.0
+STREAMS_GOAL_MIB = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the report. `ours` and `theirs` are in `unit`; the goal is for the ratio, or for `ours` alone."""
+
+    name: str
+    unit: str
+    ours: float
+    theirs: float | None
+    goal: float
+
+    @property
+    def ratio(self) -> float | None:
+        """Ours by theirs; `None` where nothing is compared, or where theirs is too little to be measured."""
+        return self.ours / self.theirs if self.theirs else None
+
+    @property
+    def met(self) -> bool:
+        """Whether the goal is met."""
+        return (self.ours if self.theirs is None else self.ratio or 0.0) <= self.goal
+
+
+def compare(effort: Effort) -> list[Row]:
+    """The rows that put arriero beside nginx, and its memory."""
+    costs: dict[tuple[str, str], list[float]] = {}
+    with rig.backend() as port, rig.peers(port, ("nginx", "arriero")) as peers:
+        for peer in peers:
+            until_ready(peer)
+        ours = peers[1]
+        at_rest = rss_mib(ours.pid)
+        for _ in range(effort.rounds):
+            for case in CASES:
+                for peer in peers:
+                    costs.setdefault((case.name, peer.name), []).append(measure(case, peer, effort).us)
+        rows = [
+            Row(
+                case.name,
+                "us CPU",
+                statistics.median(costs[case.name, "arriero"]),
+                statistics.median(costs[case.name, "nginx"]),
+                case.goal,
+            )
+            for case in CASES
+        ]
+        rows.append(Row("memory at rest", "MiB", at_rest, None, RSS_GOAL_MIB))
+        if effort.open_streams:
+            more = open_streams_mib(ours, effort)
+            rows.append(Row("memory per 1,000 open streams", "MiB", more, None, STREAMS_GOAL_MIB))
+    return rows
+
+
+def first_answer(effort: Effort) -> list[Row]:
+    """The rows of a start with the built-in model: the median of several starts."""
+    starts = [start_seconds() for _ in range(effort.starts)]
+    if not starts:
+        return []
+    seconds = statistics.median(seconds for seconds, _ in starts)
+    return [Row("start to first answer (built-in model)", "s", seconds, None, START_GOAL_SECONDS)]
+
+
+def table(rows: Sequence[Row], about: dict[str, str]) -> str:
+    """The report as text."""
+    lines = [
+        f"{about['cpu']}, {about['cores']} cores, {about['kernel']}, {about['python']}",
+        "",
+        f"{'':42} {'arriero':>9} {'nginx':>9} {'ratio':>7} {'goal':>7}",
+    ]
+    for row in rows:
+        theirs = "" if row.theirs is None else f"{row.theirs:.1f}"
+        ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
+        lines.append(
+            f"{row.name:42} {row.ours:9.2f} {theirs:>9} {ratio:>7} {'<= ' + format(row.goal, 'g'):>7}"
+            f" {'met' if row.met else 'MISSED':7} {row.unit}"
+        )
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0 when everything was measured, 2 when this machine lacks a program. Missed goals are only printed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--quick", action="store_true", help="one round of about 20 seconds")
+    how.add_argument("--tiny", action="store_true", help="a few requests: shows that everything runs, measures nothing")
+    parser.add_argument("--output", type=Path, default=RESULTS / "latest.json", help="where the numbers go as JSON")
+    options = parser.parse_args(arguments)
+    effort = TINY if options.tiny else QUICK if options.quick else FULL
+    if lacking := rig.missing():
+        print(f"the benchmark needs {', '.join(lacking)}", file=sys.stderr)
+        return 2
+    rig.build()
+    rows = compare(effort) + first_answer(effort)
+    about = machine.describe()
+    print(table(rows, about))
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    found = [{**asdict(row), "ratio": row.ratio, "met": row.met} for row in rows]
+    options.output.write_text(json.dumps({"machine": about, "effort": asdict(effort), "rows": found}, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,5 @@
+"""`python -m arriero`."""
+
+from arriero.cli import main
+
+main()

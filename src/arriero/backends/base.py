@@ -1,0 +1,88 @@
+"""What a backend is to the gateway: a name, the dialects it speaks, a catalog, and a place to send a request to.
+
+Only protocols and values live here; each kind is one module beside this one.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from msgspec import Struct
+
+from arriero.backends.http.call import Headers
+from arriero.backends.http.pool import Pool
+from arriero.canonical.catalog import LoadedModel, ModelCard, ModelDetail
+from arriero.dialects.profiles import Profile
+from arriero.errors import BackendError
+
+
+class Want(Struct, frozen=True):
+    """What a request needs of the place that runs it. `context_length` is the `num_ctx` the client asked for."""
+
+    model: str
+    context_length: int | None = None
+    embedding: bool = False
+
+
+class Place(Protocol):
+    """Where one request goes, held from `Backend.reach` to `release`.
+
+    `model` is the model's name there. `release` takes the `keep_alive` in seconds (`None`: the backend's default) and
+    is called exactly once. `diagnose` says why a request that was cut here was cut, where the place knows more than the
+    socket does.
+    """
+
+    pool: Pool
+    model: str
+
+    def release(self, keep_alive: float | None) -> None: ...
+
+    async def diagnose(self) -> BackendError | None: ...
+
+
+class Backend(Protocol):
+    """A place that runs models, under a name. `where` says for people where it is, without credentials.
+
+    `roots` maps each dialect that the backend speaks to the path its routes stand behind (`{"ollama": "", "openai":
+    "/v1"}` for an Ollama server).
+
+    Four facts of the kind: `library`, it can pull, create and delete models; `has_memory`, it knows which models are
+    loaded; `curated`, it runs nothing but the models it lists; `forwards_client`, it may learn the client's address.
+    `silent` says that it ignores what a model cannot do, so that arriero has to refuse it.
+    """
+
+    name: str
+    kind: str
+    where: str
+    profile: Profile
+    roots: Mapping[str, str]
+    headers: Headers
+    error_type: str
+    library: bool
+    has_memory: bool
+    curated: bool
+    forwards_client: bool
+    silent: bool
+
+    async def reach(self, want: Want) -> Place:
+        """A place that can answer; loads the model where that is the backend's work. Raises `BackendError`."""
+        ...
+
+    async def list_models(self) -> tuple[ModelCard, ...]:
+        """Every model the backend offers. Raises `BackendError`."""
+        ...
+
+    async def list_loaded(self) -> tuple[LoadedModel, ...]:
+        """The models in the backend's memory; empty where it cannot say."""
+        ...
+
+    async def show(self, card: ModelCard, verbose: bool) -> ModelDetail:
+        """What is known of one model. Raises `BackendError`."""
+        ...
+
+    async def load(self, model: str, keep_alive: float | None) -> None:
+        """Bring a model into memory, where the backend has such a thing; `keep_alive` 0 takes it out."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection and end every child process."""
+        ...

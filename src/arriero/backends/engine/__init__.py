@@ -1,0 +1,4 @@
+"""llama.cpp inside arriero: GGUF files, one supervised child process per loaded model, and when to load and unload.
+
+What is said to a loaded model, and in which dialect, is not decided here.
+"""

@@ -1,0 +1,105 @@
+"""The kind `engine`: llama.cpp on this machine as one more backend, reached in the OpenAI dialect on a unix socket."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from arriero.backends.base import Want
+from arriero.backends.engine.engine import Engine
+from arriero.backends.engine.instance import Lease
+from arriero.backends.http.call import Headers, Timeouts
+from arriero.canonical.catalog import LoadedModel, ModelCard, ModelDetail
+from arriero.dialects.profiles import profile_of
+from arriero.errors import BackendError
+
+_AUTOMATIC_LOADED = 3
+
+
+class EnginePlace:
+    """A place on a loaded model, held until the request has ended."""
+
+    __slots__ = ("_lease", "model", "pool")
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+        self.pool = lease.pool
+        self.model = lease.model_alias
+
+    def release(self, keep_alive: float | None) -> None:
+        """The model's time in memory runs from here."""
+        self._lease.release(keep_alive)
+
+    async def diagnose(self) -> BackendError | None:
+        """The crash of the model's process, if that is why the answer was cut."""
+        return await self._lease.diagnose()
+
+
+class EngineBackend:
+    """The embedded engine."""
+
+    kind = "engine"
+    library = False
+    has_memory = True
+    curated = True
+    forwards_client = False
+    silent = True
+    error_type = "engine_error"
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        models_dir: Path,
+        demo_model: bool,
+        keep_alive: float,
+        max_loaded: int | None,
+        num_parallel: int,
+        context_length: int | None,
+        max_queue: int,
+        threads: int | None,
+        timeouts: Timeouts,
+    ) -> None:
+        self.name = name
+        self.where = "this machine"
+        self.profile = profile_of("engine")
+        self.roots: Mapping[str, str] = {"openai": "/v1"}
+        self.headers: Headers = ((b"content-type", b"application/json"), (b"accept-encoding", b"identity"))
+        self.engine = Engine(
+            name,
+            models_dir,
+            demo_model,
+            keep_alive=keep_alive,
+            max_loaded=max_loaded or _AUTOMATIC_LOADED,
+            num_parallel=num_parallel,
+            context_length=context_length,
+            max_queue=max_queue,
+            threads=threads,
+            timeouts=timeouts,
+        )
+
+    async def reach(self, want: Want) -> EnginePlace:
+        """A place on the model, which is loaded if it is not. Waits its turn."""
+        lease = await self.engine.acquire(want.model, num_ctx=want.context_length, embedding=want.embedding)
+        return EnginePlace(lease)
+
+    async def load(self, model: str, keep_alive: float | None) -> None:
+        """Bring the model into memory for `keep_alive` seconds; 0 takes it out."""
+        if keep_alive == 0:
+            await self.engine.unload(model)
+        else:
+            (await self.engine.acquire(model)).release(keep_alive)
+
+    async def list_models(self) -> tuple[ModelCard, ...]:
+        """The models directory as it is now, and the demo model; none where no engine is installed."""
+        return () if self.engine.missing() is not None else await self.engine.list_models()
+
+    async def list_loaded(self) -> tuple[LoadedModel, ...]:
+        """The models that have a process."""
+        return self.engine.loaded()
+
+    async def show(self, card: ModelCard, verbose: bool) -> ModelDetail:
+        """The file's own metadata."""
+        return await self.engine.show(card.id, verbose)
+
+    async def close(self) -> None:
+        """End every process."""
+        await self.engine.close()

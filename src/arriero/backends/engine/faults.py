@@ -1,0 +1,55 @@
+"""Models that fail: which files are known to be broken, and how long one that crashes has to wait. No clock, no I/O."""
+
+from collections import deque
+from typing import Final
+
+from arriero.backends.engine.models import Fingerprint, ModelFile
+from arriero.errors import EngineCrashed, EngineError, ModelBroken
+
+CRASHES: Final = 3
+WINDOW_SECONDS: Final = 60.0
+BACK_OFF_SECONDS: Final = (0.0, 1.0, 2.0)
+"""Before the restart after the first, second, third crash within the window."""
+
+
+class Faults:
+    """The record of one engine. Times are of one clock, in seconds; a changed file has a clean record."""
+
+    def __init__(self) -> None:
+        self._broken: dict[Fingerprint, ModelBroken] = {}
+        self._crashes: dict[Fingerprint, deque[tuple[float, str]]] = {}
+
+    def note(self, model: ModelFile, error: EngineError, now: float) -> None:
+        """Remember a failed load or a crash. What is neither the file's nor the process's fault is forgotten."""
+        if isinstance(error, ModelBroken):
+            self._broken[model.fingerprint] = error
+        elif isinstance(error, EngineCrashed):
+            self._crashes.setdefault(model.fingerprint, deque(maxlen=CRASHES)).append((now, error.message))
+
+    def refusal(self, model: ModelFile, now: float) -> ModelBroken | None:
+        """Why the model is not to be loaded now; `retry_after` tells when a crashing one may be tried again."""
+        broken = self._broken.get(model.fingerprint)
+        if broken is not None:
+            # A fresh one: an exception that is raised twice drags its first traceback along.
+            return ModelBroken(broken.message)
+        recent = self._recent(model, now)
+        if len(recent) < CRASHES:
+            return None
+        return ModelBroken(
+            f"{model.id} crashed {CRASHES} times in {WINDOW_SECONDS:g} seconds: {recent[-1][1]}",
+            retry_after=recent[0][0] + WINDOW_SECONDS - now,
+        )
+
+    def not_before(self, model: ModelFile, now: float) -> float:
+        """The earliest time of the next start; `now` where there is nothing to wait for."""
+        recent = self._recent(model, now)
+        return max(now, recent[-1][0] + BACK_OFF_SECONDS[len(recent) - 1]) if recent else now
+
+    def reason(self, model: ModelFile) -> str | None:
+        """What is known to be wrong with the file itself."""
+        broken = self._broken.get(model.fingerprint)
+        return broken.message if broken is not None else None
+
+    def _recent(self, model: ModelFile, now: float) -> list[tuple[float, str]]:
+        crashes = self._crashes.get(model.fingerprint, ())
+        return [(at, text) for at, text in crashes if now - at < WINDOW_SECONDS]

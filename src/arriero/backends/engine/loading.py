@@ -1,0 +1,71 @@
+"""Bring a model up: the last checks of its file, the child process, the connection pool, the first question to it."""
+
+import asyncio
+from collections.abc import Mapping
+from urllib.parse import quote
+
+import msgspec
+from msgspec import Struct
+
+from arriero.backends.engine.gguf import repeated_token
+from arriero.backends.engine.models import ModelFile
+from arriero.backends.engine.process import Child, ChildSettings
+from arriero.backends.http.call import Call, Timeouts
+from arriero.backends.http.origin import Origin
+from arriero.backends.http.pool import Pool
+from arriero.errors import EngineError, ModelBroken
+
+PROPS_TIMEOUTS = Timeouts(connect=5.0, first_byte=10.0, idle=10.0, total=20.0)
+
+
+class Loaded(Struct, frozen=True):
+    """A model that answers. `supports_tools` is what llama.cpp made of the template: one may name tools and not take
+    them. `None` where it was not asked."""
+
+    child: Child
+    pool: Pool
+    supports_tools: bool | None
+
+
+class _TemplateCaps(Struct, frozen=True):
+    supports_tools: bool | None = None
+
+
+class _Props(Struct, frozen=True):
+    """The part of llama.cpp's `/props` that is read."""
+
+    chat_template_caps: _TemplateCaps = _TemplateCaps()
+
+
+async def load(
+    model: ModelFile,
+    settings: ChildSettings,
+    *,
+    label: str,
+    ready_seconds: float,
+    timeouts: Timeouts,
+    environment: Mapping[str, str],
+) -> Loaded:
+    """Load, and answer when the model is ready. Raises `EngineError` or `OSError`; then no process is left."""
+    twice = await asyncio.to_thread(repeated_token, model.path, model.header)
+    if twice is not None:
+        raise ModelBroken(f"{model.id} cannot be loaded: the token {twice!r} stands twice in its vocabulary")
+    child = await Child.start(settings, ready_seconds=ready_seconds, environment=environment)
+    try:
+        pool = Pool(
+            Origin.parse(f"unix://{quote(str(child.socket))}"), timeouts=timeouts, label=f"{label} ({model.id})"
+        )
+        return Loaded(child, pool, None if settings.embedding else await _supports_tools(model, pool))
+    except BaseException:
+        # Also when cancelled: the process belongs to nobody yet.
+        child.kill()
+        await asyncio.shield(child.gone())
+        raise
+
+
+async def _supports_tools(model: ModelFile, pool: Pool) -> bool | None:
+    _, body = await pool.fetch(Call("GET", "/props", timeouts=PROPS_TIMEOUTS))
+    try:
+        return msgspec.json.decode(body, type=_Props).chat_template_caps.supports_tools
+    except msgspec.DecodeError as error:
+        raise EngineError(f"the engine's properties of {model.id} cannot be read: {error}") from error

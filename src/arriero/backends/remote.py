@@ -1,0 +1,168 @@
+"""The kinds `openai` and `ollama`: a model server somewhere else, reached over HTTP."""
+
+from collections.abc import Mapping
+
+import msgspec
+from msgspec import Struct
+
+from arriero.backends.base import Want
+from arriero.backends.http.call import Call, Headers, Timeouts
+from arriero.backends.http.origin import Origin, tls_context
+from arriero.backends.http.pool import Pool
+from arriero.backends.http.proxy import ProxySettings, choose_proxy
+from arriero.canonical.catalog import LoadedModel, ModelCard, ModelDetail
+from arriero.dialects import backend_errors
+from arriero.dialects.ollama import catalog as ollama_catalog
+from arriero.dialects.openai import catalog as openai_catalog
+from arriero.dialects.profiles import Profile
+from arriero.errors import BackendError
+
+
+class RemoteSettings(Struct, frozen=True, kw_only=True):
+    """How to reach a server. `api_key` never appears in a message or a log; `headers` go out with every request."""
+
+    name: str
+    url: str
+    profile: Profile
+    api_key: str | None = None
+    headers: Mapping[str, str] = {}
+    timeouts: Timeouts = Timeouts()
+    verify: bool = True
+    ca_file: str | None = None
+    proxy: ProxySettings = ProxySettings()
+    openai_api: bool = True
+    user_agent: str = "arriero"
+
+
+class FixedPlace:
+    """A place that is always there: the server loads and unloads on its own."""
+
+    __slots__ = ("model", "pool")
+
+    def __init__(self, pool: Pool, model: str) -> None:
+        self.pool = pool
+        self.model = model
+
+    def release(self, keep_alive: float | None) -> None:
+        """Nothing is held."""
+
+    async def diagnose(self) -> BackendError | None:
+        """The socket knows all there is to know."""
+        return None
+
+
+class Remote:
+    """What both kinds share: a pool, the headers of every request, and small calls of the gateway's own."""
+
+    kind = "remote"
+    library = False
+    has_memory = False
+    curated = False
+    silent = False
+
+    def __init__(self, settings: RemoteSettings) -> None:
+        """Raises ValueError for a URL, a proxy or a CA file that cannot be used."""
+        origin = Origin.parse(settings.url)
+        tls = tls_context(ca_file=settings.ca_file, verify=settings.verify) if origin.secure else None
+        self.name = settings.name
+        self.where = str(origin)
+        self.profile = settings.profile
+        self.roots: Mapping[str, str] = {}
+        self.error_type = settings.profile.error_type
+        self.forwards_client = settings.profile.forwards_client_address
+        self.pool = Pool(
+            origin,
+            timeouts=settings.timeouts,
+            tls=tls,
+            proxy=choose_proxy(origin, settings.proxy),
+            label=settings.name,
+        )
+        self.headers = _fixed_headers(settings, origin)
+
+    async def reach(self, want: Want) -> FixedPlace:
+        """The server itself; never waits."""
+        return FixedPlace(self.pool, want.model)
+
+    async def load(self, model: str, keep_alive: float | None) -> None:
+        """Nothing to do: the server loads by itself when it is asked."""
+
+    async def list_loaded(self) -> tuple[LoadedModel, ...]:
+        """Nothing is known of the server's memory."""
+        return ()
+
+    async def close(self) -> None:
+        """Close the connections that are idle."""
+        self.pool.close()
+
+    async def ask(self, method: str, path: str, body: bytes = b"") -> bytes:
+        """A small call of the gateway's own; the body of a good answer. Raises `BackendError`."""
+        call = Call(method, self.pool.origin.target(path), self.headers, body)
+        head, answer = await self.pool.fetch(call)
+        if head.status >= 300:
+            raise backend_errors.read_error(head.status, answer, self.error_type)
+        return answer
+
+
+class OpenAI(Remote):
+    """Any API that speaks the OpenAI wire; what it does differently is its profile."""
+
+    kind = "openai"
+
+    def __init__(self, settings: RemoteSettings) -> None:
+        super().__init__(settings)
+        self.roots = {"openai": ""}
+
+    async def list_models(self) -> tuple[ModelCard, ...]:
+        """The models of the API's own list, with what that list tells of them."""
+        return openai_catalog.read_models(await self.ask("GET", self.profile.models_path), self.profile)
+
+    async def show(self, card: ModelCard, verbose: bool) -> ModelDetail:
+        """All there is to know is on the card."""
+        return ModelDetail(card=card)
+
+
+class Ollama(Remote):
+    """An Ollama server, or anything that answers like one."""
+
+    kind = "ollama"
+    library = True
+    has_memory = True
+
+    def __init__(self, settings: RemoteSettings) -> None:
+        super().__init__(settings)
+        self.roots = {"ollama": "", "openai": "/v1"} if settings.openai_api else {"ollama": ""}
+
+    async def list_models(self) -> tuple[ModelCard, ...]:
+        """`/api/tags`."""
+        return ollama_catalog.read_tags(await self.ask("GET", "/api/tags"))
+
+    async def list_loaded(self) -> tuple[LoadedModel, ...]:
+        """`/api/ps`."""
+        return ollama_catalog.read_ps(await self.ask("GET", "/api/ps"))
+
+    async def show(self, card: ModelCard, verbose: bool) -> ModelDetail:
+        """`/api/show`."""
+        body = msgspec.json.encode({"model": card.id, "verbose": verbose})
+        return ollama_catalog.read_show(await self.ask("POST", "/api/show", body), card.id)
+
+    async def load(self, model: str, keep_alive: float | None) -> None:
+        """A request without a prompt; only where the client's own could not be relayed."""
+        seconds = None if keep_alive is None else -1 if keep_alive == float("inf") else keep_alive
+        await self.ask("POST", "/api/generate", msgspec.json.encode({"model": model, "keep_alive": seconds}))
+
+
+def _fixed_headers(settings: RemoteSettings, origin: Origin) -> Headers:
+    fields = {
+        # A compressed stream would sit in somebody's buffer; identity keeps every event moving.
+        "accept-encoding": "identity",
+        "accept": "*/*",
+        "content-type": "application/json",
+        "user-agent": settings.user_agent,
+        **{name.lower(): value for name, value in settings.profile.headers.items()},
+    }
+    if settings.api_key:
+        fields[settings.profile.auth_header] = settings.profile.auth_prefix + settings.api_key
+    elif origin.authorization is not None:
+        fields["authorization"] = origin.authorization.decode("ascii")
+    fields.update((name.lower(), value) for name, value in settings.headers.items())
+    return tuple((name.encode("ascii"), value.encode("latin-1")) for name, value in fields.items())

@@ -1,0 +1,79 @@
+"""What `arriero serve` prints when it is up: where it listens, what is behind it, and one line to try."""
+
+import io
+import json
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from arriero import __version__
+from arriero.config import Address
+
+DEMO_MODEL = "arriero-demo"
+_SHOWN = 3
+
+
+class BackendLine(NamedTuple):
+    """One backend at the start. `state` is a word or a sentence; `models` are the names that clients can ask for."""
+
+    name: str
+    kind: str
+    where: str
+    state: str
+    models: tuple[str, ...] = ()
+
+
+def base_url(address: Address) -> str:
+    """The URL by which a client on this machine reaches an address."""
+    host = address.host
+    if host in ("", "0.0.0.0", "::"):
+        host = "127.0.0.1"
+    return f"http://[{host}]:{address.port}" if ":" in host else f"http://{host}:{address.port}"
+
+
+def model_to_try(backends: Iterable[BackendLine]) -> str | None:
+    """The demo model where it is offered, else the first model of the first backend that has one."""
+    names = [name for backend in backends for name in backend.models]
+    demo = next((name for name in names if name.removesuffix(":latest") == DEMO_MODEL), None)
+    return demo.removesuffix(":latest") if demo else next(iter(names), None)
+
+
+def curl_line(address: Address, model: str) -> str:
+    """A command that asks a question."""
+    body = {"model": model, "messages": [{"role": "user", "content": "Why is the sky blue?"}]}
+    text = json.dumps(body, separators=(",", ":"), ensure_ascii=False).replace("'", "'\\''")
+    return f"curl {base_url(address)}/api/chat -d '{text}'"
+
+
+def render_start(addresses: Sequence[Address], backends: Sequence[BackendLine], *, color: bool) -> str:
+    """The text to print: addresses (with their real ports, never 0), table, the line to try. Ends with a line feed."""
+    # Only who prints it pays for rich.
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    out = io.StringIO()
+    # A fixed width: a table row is one line, and the terminal may fold it as it likes.
+    console = Console(file=out, highlight=False, soft_wrap=True, force_terminal=color, no_color=not color, width=200)
+    places = ", ".join(base_url(address) for address in addresses)
+    console.print(f"[bold]arriero {__version__}[/bold] listens on [bold]{escape(places)}[/bold]")
+    if backends:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        for heading in ("backend", "kind", "where", "state", "models"):
+            table.add_column(heading, overflow="fold")
+        for line in backends:
+            cells = (line.name, line.kind, line.where, line.state, _models(line.models))
+            table.add_row(*(escape(cell) for cell in cells))
+        console.print(table)
+    else:
+        console.print("No backend is there. Name one:  arriero serve --base-url URL, or a file: arriero.yaml")
+    text = "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+    if (model := model_to_try(backends)) is not None and addresses:
+        text += f"Try:  {curl_line(addresses[0], model)}\n"
+    return text
+
+
+def _models(names: Sequence[str]) -> str:
+    if not names:
+        return "-"
+    more = len(names) - _SHOWN
+    return f"{len(names)}: {', '.join(names[:_SHOWN])}" + (f" and {more} more" if more > 0 else "")

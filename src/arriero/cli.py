@@ -1,0 +1,224 @@
+"""The command line: `arriero serve | check | ask`.
+
+Only here does the process's environment enter. What a command does lives elsewhere, and is imported when it is needed:
+the start of `serve` is the time until the first answer.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from arriero import __version__
+from arriero.config import ConfigError, Flags, Loaded, load
+from arriero.config.environment import Variables
+from arriero.config.values import parse_ollama_host
+
+app = typer.Typer(
+    name="arriero",
+    help="One door for every model: the Ollama and OpenAI APIs in front of any model server.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # a traceback with locals would print keys
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """The entry point of the console script."""
+    app()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"arriero {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _arriero(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+Config = Annotated[str | None, typer.Option("--config", metavar="FILE", help="Configuration file (YAML).")]
+
+
+@app.command()
+def serve(
+    config: Config = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on [127.0.0.1].")] = None,
+    port: Annotated[str | None, typer.Option(metavar="NUMBER", help="Port to listen on [11434].")] = None,
+    api_key: Annotated[str | None, typer.Option(metavar="KEY", help="Key of a backend with the OpenAI API.")] = None,
+    base_url: Annotated[str | None, typer.Option(metavar="URL", help="URL of that backend, with /v1.")] = None,
+    capabilities: Annotated[
+        list[str] | None,
+        typer.Option("--capabilities", "-c", metavar="LIST", help="What its models can do: tools, vision, ..."),
+    ] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option("--models", "-m", metavar="LIST", help="Models that it has and does not list."),
+    ] = None,
+    models_dir: Annotated[str | None, typer.Option(metavar="DIR", help="Model store of the engine.")] = None,
+    demo_model: Annotated[
+        bool | None, typer.Option("--demo-model/--no-demo-model", help="Offer the built-in demo model [yes].")
+    ] = None,
+    log_level: Annotated[
+        str | None, typer.Option(metavar="LEVEL", help="debug, info, warning, error, critical [info].")
+    ] = None,
+) -> None:
+    """Listen and serve until stopped. Lists may be repeated, parted by commas, or JSON."""
+    flags = Flags(
+        config=config,
+        host=host,
+        port=port,
+        api_key=api_key,
+        base_url=base_url,
+        capabilities=capabilities,
+        models=models,
+        models_dir=models_dir,
+        demo_model=demo_model,
+        log_level=log_level,
+    )
+    loaded = _load(flags)
+    from arriero.ports import obstacle
+
+    if (text := obstacle(loaded)) is not None:
+        _fail(text)
+    from arriero.run import serve as run
+
+    raise typer.Exit(run(loaded))
+
+
+@app.command()
+def check(
+    config: Config = None,
+    everything: Annotated[bool, typer.Option("--all", help="Show settings that have their default, too.")] = False,
+    probe: Annotated[bool, typer.Option("--probe/--no-probe", help="Ask each backend for its models [yes].")] = True,
+) -> None:
+    """Check the configuration, show each setting with its origin, and ask each backend for its models.
+
+    Exits with 1 if the configuration cannot be used or a backend does not answer.
+    """
+    loaded = _load(Flags(config=config))
+    _print_settings(loaded, everything)
+    if probe and not _print_backends(loaded):
+        raise typer.Exit(1)
+
+
+@app.command()
+def ask(
+    model: Annotated[str, typer.Argument(help="Name of the model.")],
+    prompt: Annotated[str, typer.Argument(help="The question; - reads it from the standard input.")],
+    system: Annotated[str | None, typer.Option(metavar="TEXT", help="System prompt.")] = None,
+    host: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Where arriero runs, as in OLLAMA_HOST.")] = None,
+) -> None:
+    """Ask a running arriero and print the answer as it comes."""
+    from arriero.ask import Question
+    from arriero.ask import ask as put
+
+    text = sys.stdin.read() if prompt == "-" else prompt
+    url = _client_url(host or _listening())
+    question = Question(url, model, text, system, os.environ.get("OLLAMA_API_KEY") or None)
+    raise typer.Exit(put(question, sys.stdout, sys.stderr))
+
+
+# ---- loading -------------------------------------------------------------------------------------------------------
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:  # a container's user without an entry and without HOME
+        return Path("/")
+
+
+def _load(flags: Flags) -> Loaded:
+    try:
+        loaded = load(flags, os.environ, Path.cwd(), _home())
+    except ConfigError as error:
+        _fail(*error.problems)
+    for warning in loaded.warnings:
+        print(f"arriero: warning: {warning}", file=sys.stderr)
+    return loaded
+
+
+def _fail(*problems: str) -> NoReturn:
+    for problem in problems:
+        print(f"arriero: {problem}", file=sys.stderr)
+    raise typer.Exit(1)
+
+
+def _listening() -> str:
+    """Where an arriero with this environment and file listens, in the form of `OLLAMA_HOST`."""
+    if found := Variables(os.environ).find("OLLAMA_HOST"):
+        return found.value
+    try:
+        address = load(Flags(), os.environ, Path.cwd(), _home()).config.server.addresses[0]
+    except ConfigError:
+        return ""  # a question can still be asked at the default address
+    return f"[{address.host}]:{address.port}" if ":" in address.host else f"{address.host}:{address.port}"
+
+
+def _client_url(text: str) -> str:
+    """The URL that a client uses for an `OLLAMA_HOST`; "every interface" becomes loopback."""
+    parsed = parse_ollama_host(text)
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(parsed.host, parsed.host)
+    host = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    port = 11434 if parsed.port is None else parsed.port
+    return f"{parsed.scheme}://{host}:{port}{parsed.path.rstrip('/')}"
+
+
+# ---- printing ------------------------------------------------------------------------------------------------------
+
+
+def _print_settings(loaded: Loaded, everything: bool) -> None:
+    from arriero.config.listing import rows
+
+    shown = [row for row in rows(loaded) if everything or row.origin != "default" or row.name.startswith("server.")]
+    print(f"File: {loaded.file or 'none'}")
+    _print_table(("setting", "value", "origin"), shown)
+    if loaded.candidates:
+        names = ", ".join(f"{server.name} ({getattr(server, 'url', '')})" for server in loaded.candidates)
+        print(f"Looked for when arriero starts: {names}")
+
+
+def _print_backends(loaded: Loaded) -> bool:
+    """Ask every backend and print what it says. False if one does not answer, or there is none."""
+    from arriero.probe import probe
+
+    if not loaded.config.backends:
+        print("No backend is configured.")
+        return False
+    results = probe(loaded.config)
+    lines = []
+    for result in results:
+        shown = ", ".join(result.models[:3]) + (", ..." if len(result.models) > 3 else "")
+        state, models = (
+            ("answers", f"{len(result.models)}: {shown}") if result.error is None else ("fails", result.error)
+        )
+        lines.append((result.name, result.kind, result.where, state, models))
+    print()
+    _print_table(("backend", "kind", "where", "state", "models"), lines)
+    return all(result.error is None for result in results)
+
+
+def _print_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in head:
+        table.add_column(heading, overflow="fold")
+    for line in lines:
+        table.add_row(*(escape(cell) for cell in line))
+    terminal = sys.stdout.isatty()
+    # Off a terminal a line is as long as it has to be: it is read by grep, not by eyes.
+    Console(highlight=False, width=None if terminal else 400, no_color=not terminal).print(table)

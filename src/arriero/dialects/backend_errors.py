@@ -1,0 +1,120 @@
+"""A backend's error answer, whatever its vendor's shape, turned into the error tree. Shared by the dialects that drive.
+
+The status alone decides the class; the text is for people. The gateway's own credentials never show in one: a vendor's
+"incorrect API key" text often repeats a part of the key.
+"""
+
+import html
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from arriero.errors import (
+    BackendBroken,
+    BackendError,
+    BackendFailed,
+    BackendOverloaded,
+    BackendRefused,
+    BackendTimeout,
+    BackendUnauthorized,
+)
+
+MAX_MESSAGE_CHARACTERS = 1000
+
+_CREDENTIALS: Mapping[int, str] = MappingProxyType(
+    {
+        401: "the backend refused the gateway's credentials for it (HTTP 401): check the backend's API key",
+        403: "the backend forbids the gateway's account this request (HTTP 403): check the backend's API key",
+        407: "a proxy on the way to the backend wants the gateway's credentials (HTTP 407)",
+    }
+)
+_OVERLOADED = frozenset({429, 503, 529})
+
+_NOT_TEXT = re.compile(r"<(script|style|head)\b.*?</\1\s*>|<!--.*?-->|<[^>]*>", re.DOTALL | re.IGNORECASE)
+_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.DOTALL | re.IGNORECASE)
+_SPACES = re.compile(r"\s+")
+_decode = msgspec.json.Decoder().decode
+
+
+def read_error(status: int, body: bytes, type: str) -> BackendError:
+    """The error that an answer with `status` (400 and up) means. `type` is the backend's stable word."""
+    if status in _CREDENTIALS:
+        return BackendUnauthorized(_CREDENTIALS[status], type=type)
+    message = message_of(body) or _phrase(status)
+    if status == 429:
+        return BackendOverloaded(message, status=status)
+    if status in _OVERLOADED:
+        return BackendOverloaded(message, status=status, type=type)
+    if status == 408:
+        return BackendTimeout(message, type=type)
+    if 500 <= status <= 599:
+        return BackendFailed(message, status=status, type=type)
+    if 400 <= status <= 499:
+        return BackendRefused(message, status=status, type=type)
+    return BackendBroken(f"the backend answered with HTTP {status}, which is neither an answer nor an error", type=type)
+
+
+def message_of(body: bytes) -> str:
+    """The text for people in an error body: JSON of any vendor, plain text, or HTML; `""` where there is none."""
+    text = body.decode("utf-8", "replace").strip()
+    if text[:1] in ("{", "["):
+        try:
+            found = _said(_decode(body), 0)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            found = None
+        if found:
+            return _shortened(found)
+    if text[:1] == "<":
+        stripped = _NOT_TEXT.sub(" ", text)
+        title = _TITLE.search(text)
+        text = html.unescape(stripped if stripped.strip() or not title else title[1])
+        text = _SPACES.sub(" ", text).strip()
+    return _shortened(text)
+
+
+_KEYS = ("error", "message", "detail", "errors", "msg", "error_description", "title")
+_MAX_DEPTH = 5
+
+
+def _said(value: Any, depth: int) -> str | None:
+    """The first text under the keys that vendors use; a list's texts are joined."""
+    if depth > _MAX_DEPTH:
+        return None
+    match value:
+        case str() as text:
+            return _inner(text, depth) or text.strip() or None
+        case dict() as members:
+            # OpenRouter wraps the vendor's own words: "Provider returned error" alone tells nobody anything.
+            metadata = members.get("metadata")
+            raw = _said(metadata.get("raw"), depth + 1) if isinstance(metadata, dict) else None
+            outer = next((found for key in _KEYS if (found := _said(members.get(key), depth + 1))), None)
+            return f"{outer}: {raw}" if outer and raw and raw != outer else outer or raw
+        case list() as items:
+            return "; ".join([found for item in items if (found := _said(item, depth + 1))]) or None
+        case _:
+            return None
+
+
+def _inner(text: str, depth: int) -> str | None:
+    """Ollama puts its own backend's whole JSON body into the text: take that one's message."""
+    if text[:1] not in ("{", "["):
+        return None
+    try:
+        return _said(_decode(text.encode("utf-8", "replace")), depth + 1)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_MESSAGE_CHARACTERS else text[: MAX_MESSAGE_CHARACTERS - 3] + "..."
+
+
+def _phrase(status: int) -> str:
+    try:
+        return f"the backend answered HTTP {status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return f"the backend answered HTTP {status}"

@@ -1,0 +1,349 @@
+"""Listings as Ollama's clients read them: /api/tags, /api/ps, /api/show, /api/version, /api/status.
+
+Clients demand values that a model without weights on this machine does not have: a digest of 64 digits, a size above
+zero, a time. Those are invented here, the same ones each time. What a model can do and how long its context is are not:
+where nobody told, `completion` stands alone and no context length is shown. What an Ollama server said of a model goes
+out as it came (`native`), under the name that clients see here.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from math import inf, isfinite
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from arriero.canonical.catalog import Capability, Listed, LoadedModel, ModelCard, ModelDetail
+from arriero.dialects.ollama.catalog_reading import read_ps, read_show, read_tags, read_version
+from arriero.dialects.ollama.golang import print_float, quote
+from arriero.wire.jsontext import json_text
+
+INVENTED_SIZE_BYTES = 1_000_000_000
+"""Some front ends hide a model of size 0, and `ollama ps` shows it as unknown."""
+
+INVENTED_ARCHITECTURE = "unknown"
+_UNKNOWN_QUANTIZATION = "unknown"
+_FOREVER_YEARS = 292
+"""What Ollama itself shows for a model that stays: the end of Go's time span from now."""
+
+_PARAMETER_COLUMNS = 30
+_HEX_DIGITS = frozenset("0123456789abcdef")
+_SHOWN_TEMPLATE = "{{ .Prompt }}"
+_INSERT_TEMPLATE = "{{ .Prompt }}{{ .Suffix }}"  # Continue offers fill-in-the-middle where it finds `.Suffix`
+_HIDDEN_INFO = frozenset({"general.name", "tokenizer.chat_template"})
+# Never taken from the backend's entry: the name is the one that clients see, the digest is checked (the command line
+# slices it), and a stub of a cloud model would send `ollama run` to sign in.
+_CLOUD_STUB = frozenset({"remote_model", "remote_host"})
+_OURS = frozenset({"name", "model", "digest"}) | _CLOUD_STUB
+_LAST_SECOND = 253_402_300_799  # of the year 9999
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_value = msgspec.json.Decoder().decode
+
+
+def version(number: str) -> bytes:
+    """The answer of /api/version. `number` is digits and dots: several clients compare it."""
+    return json_text({"version": number})
+
+
+def status() -> bytes:
+    """The answer of /api/status: as a server that has its cloud features switched off."""
+    return json_text({"cloud": {"disabled": True, "source": "env"}})
+
+
+def tags(listed: Sequence[Listed], since: float = 0.0) -> bytes:
+    """The answer of /api/tags, newest first. `since` (unix seconds) is the time of models that have none."""
+    newest_first = sorted(listed, key=lambda one: -int(_modified(one.card, since)))
+    return json_text({"models": [_tag(one.name, one.card, since) for one in newest_first]})
+
+
+def ps(loaded: Sequence[tuple[str, LoadedModel]], now: float) -> bytes:
+    """The answer of /api/ps for (listed name, model) pairs, the longest lifetime first. `now` is unix seconds.
+
+    A model that nobody said when it leaves is one that stays.
+    """
+    longest_first = sorted(loaded, key=lambda pair: -_expires(pair[1]))
+    return json_text({"models": [_process(name, model, now) for name, model in longest_first]})
+
+
+def show(
+    detail: ModelDetail,
+    name: str,
+    *,
+    since: float = 0.0,
+    verbose: bool = False,
+    basename: str | None = None,
+    system: str | None = None,
+    options: Mapping[str, object] | None = None,
+) -> bytes:
+    """The answer of /api/show for the model listed as `name`.
+
+    `basename` overrides `general.basename` (Copilot Chat shows it as the model's name), `system` and `options` are the
+    request's, which only change what is shown.
+    """
+    card = detail.card
+    native = _native(card.native)
+    if "model_info" in native:
+        return json_text(_shown_native(native, basename, system))
+    shown_system = system or detail.system
+    parameters = _parameters(detail, options or {})
+    template = detail.template if detail.template is not None else _template(card)
+    fields: dict[str, object] = {
+        "license": detail.license,
+        "modelfile": _modelfile(name, template, shown_system, parameters, detail.license),
+        "parameters": "\n".join(f"{key:<{_PARAMETER_COLUMNS}} {value}" for key, value in parameters),
+        "template": template,
+        "system": shown_system,
+    }
+    shown = {key: value for key, value in fields.items() if value}
+    shown["details"] = _details(card)
+    shown["model_info"] = _info(detail, basename or card.display_name or name, verbose)
+    if detail.tensors:
+        shown["tensors"] = [{"name": one, "type": kind, "shape": shape} for one, kind, shape in detail.tensors]
+    shown["capabilities"] = _capabilities(card)
+    shown["modified_at"] = _local(_modified(card, since))
+    return json_text(shown)
+
+
+# ---- entries -------------------------------------------------------------------------------------------------------
+
+
+def _tag(name: str, card: ModelCard, since: float) -> dict[str, object]:
+    details = _details(card)
+    if card.context_length:
+        details["context_length"] = card.context_length
+    if card.embedding_length:
+        details["embedding_length"] = card.embedding_length
+    entry: dict[str, object] = {
+        "name": name,
+        "model": name,
+        "modified_at": _local(_modified(card, since)),
+        "size": card.size_bytes or INVENTED_SIZE_BYTES,
+        "digest": digest(name, card),
+        "details": details,
+        "capabilities": _capabilities(card),
+    }
+    return _overlaid(entry, _native(card.native))
+
+
+def _process(name: str, model: LoadedModel, now: float) -> dict[str, object]:
+    card = model.card
+    size = model.size_bytes or card.size_bytes or INVENTED_SIZE_BYTES
+    entry: dict[str, object] = {
+        "name": name,
+        "model": name,
+        "size": size,
+        "digest": digest(name, card),
+        "details": _details(card),
+        "expires_at": _moment(_expires(model), now),
+        "size_vram": size if model.vram_bytes is None else model.vram_bytes,
+        "context_length": model.context_length or card.context_length or 0,
+    }
+    return _overlaid(entry, _native(model.native))
+
+
+def _overlaid(entry: dict[str, object], native: Mapping[str, Raw]) -> dict[str, object]:
+    """The entry with what the backend said in place of what it did not; a null, or a size of 0, says nothing."""
+    for key, raw in native.items():
+        if key in _OURS or bytes(raw) == b"null" or (key == "size" and bytes(raw) == b"0"):
+            continue
+        own = entry.get(key)
+        if isinstance(own, dict) and bytes(raw)[:1] == b"{":
+            entry[key] = _overlaid(own, _members(raw))
+        else:
+            entry[key] = raw
+    return entry
+
+
+def _native(raw: Raw | None) -> Mapping[str, Raw]:
+    return _members(raw) if raw is not None and bytes(raw)[:1] == b"{" else {}
+
+
+def digest(name: str, card: ModelCard) -> str:
+    """64 hex digits: the backend's own, or a stand-in that changes exactly when the card does."""
+    own = (card.digest or "").removeprefix("sha256:").lower()
+    if len(own) == 64 and _HEX_DIGITS.issuperset(own):
+        return own
+    told = (
+        name,
+        card.id,
+        _capabilities(card),
+        card.context_length,
+        card.max_output_tokens,
+        card.embedding_length,
+        card.size_bytes,
+        card.family,
+        card.parameter_count,
+        card.parameter_size,
+        card.quantization,
+        card.created,
+    )
+    return sha256(json_text(told)).hexdigest()
+
+
+def _details(card: ModelCard) -> dict[str, object]:
+    family = card.family or INVENTED_ARCHITECTURE
+    return {
+        "parent_model": "",
+        "format": card.format or "gguf",
+        "family": family,
+        "families": card.families or (family,),
+        "parameter_size": card.parameter_size or parameter_size(card.parameter_count),
+        "quantization_level": card.quantization or _UNKNOWN_QUANTIZATION,
+    }
+
+
+def parameter_size(count: int | None) -> str:
+    """A rounded count of parameters, as Ollama prints it: `8B`, `1.2B`, `494.03M`, `12K`; `""` where unknown."""
+    if not count:
+        return ""
+    for unit, letter, decimals in ((10**9, "B", 1), (10**6, "M", 2), (10**3, "K", 0)):
+        if count >= unit:
+            return f"{count // unit}{letter}" if count % unit == 0 else f"{count / unit:.{decimals}f}{letter}"
+    return str(count)
+
+
+def _capabilities(card: ModelCard) -> list[str]:
+    able = card.capabilities or frozenset({Capability.COMPLETION})
+    return [capability.value for capability in Capability if capability in able]
+
+
+# ---- show ----------------------------------------------------------------------------------------------------------
+
+
+def _info(detail: ModelDetail, basename: str, verbose: bool) -> dict[str, object]:
+    """GGUF-like metadata, sorted. Only what is known has a key; numbers are integers where they are whole."""
+    card = detail.card
+    architecture = detail.info.get("general.architecture") or card.family or INVENTED_ARCHITECTURE
+    known: dict[str, object] = {
+        "general.architecture": architecture,
+        "general.parameter_count": card.parameter_count,
+        f"{architecture}.context_length": card.context_length,
+        f"{architecture}.embedding_length": card.embedding_length,
+    }
+    info = {key: value for key, value in known.items() if value is not None}
+    info |= {key: _shown(value, verbose) for key, value in detail.info.items() if key not in _HIDDEN_INFO}
+    return dict(sorted((info | {"general.basename": basename}).items()))
+
+
+def _shown(value: Any, verbose: bool) -> object:
+    match value:
+        case list() | tuple() if value and not verbose:
+            return None
+        case float() if isfinite(value) and value == int(value) and abs(value) < 1e21:
+            return int(value)
+        case _:
+            return value
+
+
+def _shown_native(native: Mapping[str, Raw], basename: str | None, system: str | None) -> dict[str, object]:
+    shown: dict[str, object] = {key: raw for key, raw in native.items() if key not in _CLOUD_STUB}
+    if basename is not None and bytes(native["model_info"])[:1] == b"{":
+        info: dict[str, object] = dict(_members(native["model_info"]))
+        shown["model_info"] = info | {"general.basename": basename}
+    if system:
+        shown["system"] = system
+    if bytes(native["model_info"]) == b"null":
+        shown["model_info"] = {}
+    return shown
+
+
+def _parameters(detail: ModelDetail, options: Mapping[str, object]) -> list[tuple[str, str]]:
+    """(name, text) pairs; a list makes one pair an item. The context length stands in where no `num_ctx` was told."""
+    merged = {**detail.parameters, **options}
+    if detail.card.context_length and "num_ctx" not in merged:
+        merged = {"num_ctx": detail.card.context_length, **merged}
+    return [
+        (name, _parameter(item))
+        for name, value in merged.items()
+        for item in (value if isinstance(value, list | tuple) else (value,))
+        if item is not None
+    ]
+
+
+def _parameter(value: object) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return quote(value)
+        case float():
+            return print_float(value)
+        case _:
+            # Whole digits, also from a million up: Continue reads `num_ctx` digit by digit.
+            return str(value)
+
+
+def _template(card: ModelCard) -> str:
+    return _INSERT_TEMPLATE if Capability.INSERT in (card.capabilities or ()) else _SHOWN_TEMPLATE
+
+
+def _modelfile(
+    name: str, template: str, system: str | None, parameters: Sequence[tuple[str, str]], license: str | None
+) -> str:
+    lines = [
+        '# Modelfile generated by "ollama show"',
+        "# To build a new Modelfile based on this, replace FROM with:",
+        f"# FROM {name}",
+        "",
+        f"FROM {name}",
+    ]
+    if template:
+        lines.append(f"TEMPLATE {_quoted(template)}")
+    if system:
+        lines.append(f"SYSTEM {_quoted(system)}")
+    lines += [f"PARAMETER {key} {value}" for key, value in parameters]
+    if license:
+        lines.append(f"LICENSE {_quoted(license)}")
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(value: str) -> str:
+    """A value as a Modelfile holds it: bare where it can be, in triple quotes where it holds a quote as well."""
+    if "\n" in value or value[:1] == " " or value[-1:] == " ":
+        return f'"""{value}"""' if '"' in value else f'"{value}"'
+    return value
+
+
+# ---- times ---------------------------------------------------------------------------------------------------------
+
+
+def _modified(card: ModelCard, since: float) -> float:
+    if card.modified_at is not None:
+        return card.modified_at
+    return since if card.created is None else card.created
+
+
+def _expires(model: LoadedModel) -> float:
+    return inf if model.expires_at is None else model.expires_at
+
+
+def _moment(at: float, now: float) -> str:
+    if at == inf:
+        return _local(now + _FOREVER_YEARS * 365.25 * 86400)
+    return _local(at)
+
+
+def _local(at: float) -> str:
+    """With a numeric offset, which also Python before 3.11 reads (Open WebUI parses `expires_at`)."""
+    # Vendors that count in milliseconds end up behind the last year there is.
+    return (_EPOCH + timedelta(seconds=min(max(at, 0), _LAST_SECOND))).isoformat()
+
+
+__all__ = [
+    "INVENTED_SIZE_BYTES",
+    "digest",
+    "parameter_size",
+    "ps",
+    "read_ps",
+    "read_show",
+    "read_tags",
+    "read_version",
+    "show",
+    "status",
+    "tags",
+    "version",
+]

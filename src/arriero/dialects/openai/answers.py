@@ -1,0 +1,102 @@
+"""Reading whole answers of OpenAI-compatible backends.
+
+A whole chat or completion is read by the same rules as a stream of one chunk, so the two cannot disagree.
+"""
+
+import base64
+import binascii
+import struct
+
+import msgspec
+from msgspec import Struct
+
+from arriero.canonical.events import Answer, Embeddings, Event, Failed
+from arriero.canonical.stream import Folder
+from arriero.dialects.backend_errors import read_error
+from arriero.dialects.openai.chunks import EMPTY, NotJson, WireUsage, loosely, present, read_chunk
+from arriero.dialects.openai.failures import failed
+from arriero.dialects.openai.stream import Reader, usage_of
+from arriero.errors import BackendBroken, BackendError
+
+_TYPE = "backend_error"
+
+
+def decode_answer(body: bytes) -> Answer:
+    """A whole answer of `/chat/completions` or `/completions`. Raises `BackendError` and its kin."""
+    try:
+        chunk = read_chunk(body)
+    except NotJson as error:
+        raise BackendBroken(f"the backend's answer is not JSON: {error}") from None
+    if present(chunk.error):
+        raise _reported(failed(bytes(chunk.error)), body)
+    if chunk.choices is None:
+        raise _no_answer(body, "choices")
+    out: list[Event] = []
+    reader = Reader()
+    reader.chunk(chunk, out)
+    reader.finish(out)
+    folder = Folder()
+    folder.feed(out)
+    if folder.failed is not None:
+        if folder.failed.status == 502:
+            raise BackendBroken(folder.failed.message)
+        raise _reported(folder.failed, body)
+    answer = folder.answer
+    assert answer is not None
+    return answer
+
+
+class _Vector(Struct):
+    """One of `data`: floats, or base64 of little-endian float32."""
+
+    embedding: tuple[float, ...] | str
+    index: int | None = None
+
+
+class _Vectors(Struct):
+    data: list[_Vector] | None = None
+    usage: WireUsage | None = None
+    error: msgspec.Raw = EMPTY
+
+
+_vectors = msgspec.json.Decoder(_Vectors).decode
+
+
+def decode_embeddings(body: bytes) -> Embeddings:
+    """A whole answer of `/embeddings`, in the order of the inputs. Raises `BackendError` and its kin."""
+    try:
+        found = _vectors(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BackendBroken(f"the backend's embeddings cannot be read: {error}") from None
+    if present(found.error):
+        raise _reported(failed(bytes(found.error)), body)
+    if found.data is None:
+        raise _no_answer(body, "data")
+    listed = found.data
+    order = [item.index for item in listed]
+    # By index, never by position; unless the indexes say nothing (all missing, or all 0).
+    if sorted(index for index in order if index is not None) == list(range(len(listed))):
+        listed = sorted(listed, key=lambda item: item.index or 0)
+    return Embeddings(tuple(_floats(item.embedding) for item in listed), usage_of(found.usage, None))
+
+
+def _floats(embedding: tuple[float, ...] | str) -> tuple[float, ...]:
+    if isinstance(embedding, tuple):
+        return embedding
+    try:
+        data = base64.b64decode(embedding, validate=True)
+        return struct.unpack(f"<{len(data) // 4}f", data)
+    except (binascii.Error, struct.error, ValueError) as error:
+        raise BackendBroken(f"the backend's embeddings are not base64 of float32: {error}") from None
+
+
+def _reported(failure: Failed, body: bytes) -> BackendError:
+    """The error that a body with status 200 tells, as if it had come with the status it deserves."""
+    return read_error(failure.status, body, _TYPE)
+
+
+def _no_answer(body: bytes, key: str) -> BackendError:
+    value = loosely(body)
+    if isinstance(value, dict) and any(word in value for word in ("message", "detail", "msg")):
+        return _reported(failed(body), body)
+    return BackendBroken(f"the backend's answer has no {key}")

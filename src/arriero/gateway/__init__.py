@@ -1,0 +1,1 @@
+"""The drive: takes an exchange from a client's bytes to a backend and back."""

@@ -1,0 +1,196 @@
+"""From a backend's bytes to a client's: relayed, transcoded, or gathered. Pure but for the bytes they hold.
+
+A pipe is fed what the socket gave and returns what may be written at once. `close` is called when the body has ended.
+Both raise `ArrieroError` where the answer turns out to be an error before anything was said; once something was said,
+errors come out as bytes in the client's dialect and `failed` holds them.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from arriero.canonical.events import Answer, Embeddings, Event, Failed, Finished, Started, Usage
+from arriero.canonical.requests import EmbedRequest
+from arriero.canonical.stream import Folder, unfold
+from arriero.dialects.base import AnswerContext, Decoder, Driver, Encoder, Endpoint
+from arriero.errors import ArrieroError, BackendBroken, BackendError, BackendFailed, BackendOverloaded, BackendRefused
+
+
+class EventFilter(Protocol):
+    """Events to events."""
+
+    def feed(self, events: Sequence[Event]) -> Sequence[Event]: ...
+
+
+class Pipe(Protocol):
+    """See the module."""
+
+    failed: ArrieroError | None
+    over: bool  # everything was said, though the body may go on
+    usage: Usage | None
+
+    def feed(self, data: bytes, now_ns: int) -> bytes: ...
+
+    def close(self, now_ns: int) -> bytes: ...
+
+
+class Relay:
+    """Bytes as they are: `feed(x) is x`."""
+
+    __slots__ = ("failed", "over", "usage")
+
+    def __init__(self) -> None:
+        self.failed: ArrieroError | None = None
+        self.over = False
+        self.usage: Usage | None = None
+
+    def feed(self, data: bytes, now_ns: int) -> bytes:
+        return data
+
+    def close(self, now_ns: int) -> bytes:
+        return b""
+
+
+class Transcode:
+    """A stream decoded into events and encoded into the client's dialect; each read becomes at most one write."""
+
+    __slots__ = ("_decoder", "_encoder", "_filters", "_said", "failed", "over", "usage")
+
+    def __init__(self, decoder: Decoder, filters: Sequence[EventFilter], encoder: Encoder) -> None:
+        self._decoder = decoder
+        self._filters = filters
+        self._encoder = encoder
+        self._said = False
+        self.failed: ArrieroError | None = None
+        self.over = False
+        self.usage: Usage | None = None
+
+    def feed(self, data: bytes, now_ns: int) -> bytes:
+        return self._pass(self._decoder.feed(data), now_ns)
+
+    def close(self, now_ns: int) -> bytes:
+        return self._pass(self._decoder.close(), now_ns)
+
+    def _pass(self, events: Sequence[Event], now_ns: int) -> bytes:
+        for filter in self._filters:
+            events = filter.feed(events)
+        if not events:
+            return b""
+        last = events[-1]
+        if isinstance(last, Failed):
+            self.failed = error_of(last)
+            if not self._said and all(isinstance(event, Started | Failed) for event in events):
+                raise self.failed
+            self.over = True
+        elif isinstance(last, Finished):
+            self.usage = last.usage
+            self.over = True
+        out = self._encoder.feed(events, now_ns)
+        self._said = self._said or bool(out)
+        return out
+
+
+class Gather:
+    """A whole body, decoded at its end and encoded as a whole, or as a stream where the client asked for one."""
+
+    __slots__ = ("_context", "_driver", "_endpoint", "_filters", "_pieces", "_stream", "failed", "over", "usage")
+
+    def __init__(
+        self,
+        driver: Driver,
+        endpoint: Endpoint,
+        context: AnswerContext,
+        filters: Sequence[EventFilter],
+        *,
+        stream: bool,
+    ) -> None:
+        self._driver = driver
+        self._endpoint = endpoint
+        self._context = context
+        self._filters = filters
+        self._stream = stream
+        self._pieces: list[bytes] = []
+        self.failed: ArrieroError | None = None
+        self.over = False
+        self.usage: Usage | None = None
+
+    def feed(self, data: bytes, now_ns: int) -> bytes:
+        self._pieces.append(data)
+        return b""
+
+    def close(self, now_ns: int) -> bytes:
+        whole = self._driver.decode(b"".join(self._pieces))
+        if isinstance(whole, Answer) and self._filters:
+            whole = _filtered(whole, self._filters)
+        if isinstance(whole, Embeddings):
+            _expect_as_many(whole, self._context)
+            self.usage = whole.usage
+        else:
+            self.usage = whole.finished.usage
+        if self._stream and isinstance(whole, Answer) and self._endpoint.encoder is not None:
+            return self._endpoint.encoder(self._context).feed(unfold(whole), now_ns)
+        return self._endpoint.encode(whole, self._context, now_ns)
+
+
+class Fold:
+    """A stream gathered into one whole answer, for a client that did not ask for a stream of a backend that streams."""
+
+    __slots__ = ("_context", "_decoder", "_endpoint", "_filters", "_folder", "failed", "over", "usage")
+
+    def __init__(
+        self, decoder: Decoder, endpoint: Endpoint, context: AnswerContext, filters: Sequence[EventFilter]
+    ) -> None:
+        self._decoder = decoder
+        self._endpoint = endpoint
+        self._context = context
+        self._filters = filters
+        self._folder = Folder()
+        self.failed: ArrieroError | None = None
+        self.over = False
+        self.usage: Usage | None = None
+
+    def feed(self, data: bytes, now_ns: int) -> bytes:
+        return self._take(self._decoder.feed(data))
+
+    def close(self, now_ns: int) -> bytes:
+        self._take(self._decoder.close())
+        answer = self._folder.answer
+        if answer is None:
+            raise BackendBroken("the backend's answer ended before it was complete")
+        self.usage = answer.finished.usage
+        return self._endpoint.encode(answer, self._context, now_ns)
+
+    def _take(self, events: Sequence[Event]) -> bytes:
+        for filter in self._filters:
+            events = filter.feed(events)
+        self._folder.feed(events)
+        if self._folder.failed is not None:
+            raise error_of(self._folder.failed)
+        return b""
+
+
+def error_of(failed: Failed) -> BackendError:
+    """The error that a backend reported inside its answer, as if it had come with its status."""
+    if failed.cut:
+        return BackendBroken(failed.message)
+    if failed.status in (429, 503):
+        return BackendOverloaded(failed.message, status=failed.status)
+    if failed.status in (401, 403):
+        return BackendError(failed.message)  # the gateway's credentials, not the client's
+    if 400 <= failed.status < 500:
+        return BackendRefused(failed.message, status=failed.status)
+    return BackendFailed(failed.message, status=failed.status if failed.status >= 500 else 502)
+
+
+def _filtered(whole: Answer, filters: Sequence[EventFilter]) -> Answer:
+    folder = Folder()
+    events: Sequence[Event] = unfold(whole)
+    for filter in filters:
+        events = filter.feed(events)
+    folder.feed(events)
+    return folder.answer or whole
+
+
+def _expect_as_many(whole: Embeddings, context: AnswerContext) -> None:
+    request = context.request
+    if isinstance(request, EmbedRequest) and len(whole.vectors) != len(request.inputs):
+        raise BackendBroken(f"the backend gave {len(whole.vectors)} vectors for {len(request.inputs)} inputs")

@@ -1,0 +1,193 @@
+"""Which models a client's text means.
+
+A client may ask for a model by the listed name, with or without `:latest`, by the backend's own id, by the id's last
+segment, by a unique beginning up to a tag, by an alias, or pinned to one backend as `backend/id`. Exact beats alias
+beats `:latest` beats pin beats tail beats beginning; two models that answer equally well are an ambiguity, and the
+error names them. `:free` and the like are tags of the id and stay as they are. Letter case is kept and compared without
+regard to it.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+
+from msgspec import Struct
+
+from arriero.canonical.catalog import ModelCard
+from arriero.errors import AmbiguousModel, ModelForbidden, ModelNotFound
+
+_LATEST = ":latest"
+
+
+class Offer(Struct, frozen=True):
+    """One backend's offer of one model."""
+
+    backend: str
+    card: ModelCard
+
+
+class Patterns(Struct, frozen=True):
+    """Globs over model ids, without regard to case. Excludes beat includes; no includes let everything in."""
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def admit(self, id: str) -> bool:
+        """Whether a model of this id may be seen and used."""
+        keys = (id.casefold(), key_of(id), listed_name(id).casefold())
+        if any(_matches(keys, glob) for glob in self.exclude):
+            return False
+        return not self.include or any(_matches(keys, glob) for glob in self.include)
+
+
+def _matches(keys: Iterable[str], glob: str) -> bool:
+    folded = glob.casefold()
+    return any(fnmatchcase(key, folded) for key in keys)
+
+
+def has_tag(id: str) -> bool:
+    """Whether a tag stands behind the last segment (`openai/gpt-oss:20b`, not `host:5000/name`)."""
+    return ":" in id.rsplit("/", 1)[-1]
+
+
+def listed_name(id: str) -> str:
+    """The name in an Ollama listing: `:latest` is added where the id has no tag."""
+    return id if has_tag(id) else id + _LATEST
+
+
+def key_of(text: str) -> str:
+    """What makes two spellings one model: case folded, `:latest` cut."""
+    return text.casefold().removesuffix(_LATEST)
+
+
+class Names:
+    """An index of every offer, built once when the catalog changes and only read afterwards."""
+
+    def __init__(
+        self,
+        offers: Sequence[Offer],
+        *,
+        aliases: Mapping[str, Sequence[str]] | None = None,
+        overall: Patterns | None = None,
+        per_backend: Mapping[str, Patterns] | None = None,
+    ) -> None:
+        everything = Patterns()
+        overall = overall or everything
+        per_backend = per_backend or {}
+        by_key: dict[str, list[Offer]] = defaultdict(list)
+        hidden: set[str] = set()
+        for offer in offers:
+            key = key_of(offer.card.id)
+            if overall.admit(offer.card.id) and per_backend.get(offer.backend, everything).admit(offer.card.id):
+                by_key[key].append(offer)
+            else:
+                hidden.add(key)
+        self._by_key = {key: tuple(found) for key, found in by_key.items()}
+        self._exact = {offer.card.id.casefold(): key for key, found in self._by_key.items() for offer in found}
+        self._hidden = frozenset(hidden - by_key.keys())
+        self._backends: dict[str, str] = {}
+        for offer in offers:
+            self._backends.setdefault(offer.backend.casefold(), offer.backend)
+        self._aliases = {alias.casefold(): tuple(names) for alias, names in (aliases or {}).items()}
+        self._by_tail = _grouped((_tail(key), key) for key in self._by_key)
+        self._by_beginning = _grouped(
+            (beginning, key) for key in self._by_key for beginning in _beginnings(key) if beginning not in self._by_key
+        )
+
+    @property
+    def offers(self) -> tuple[Offer, ...]:
+        """Every offer that is visible, models in catalog order."""
+        return tuple(offer for found in self._by_key.values() for offer in found)
+
+    @property
+    def models(self) -> Mapping[str, tuple[Offer, ...]]:
+        """The visible models by key, each with those who offer it."""
+        return self._by_key
+
+    @property
+    def aliases(self) -> Mapping[str, tuple[str, ...]]:
+        """The aliases, case folded, each with the real names in order of preference."""
+        return self._aliases
+
+    def resolve(self, text: str) -> tuple[Offer, ...]:
+        """The offers that `text` means, best first. Raises `ModelNotFound`, `AmbiguousModel` or `ModelForbidden`."""
+        folded = text.strip().casefold()
+        if key := self._exact.get(folded):
+            return self._by_key[key]
+        if names := self._aliases.get(folded):
+            return self._through_alias(text, names)
+        return self._resolve_real(text, folded)
+
+    def _through_alias(self, text: str, names: Sequence[str]) -> tuple[Offer, ...]:
+        found: list[Offer] = []
+        forbidden = 0
+        for name in names:
+            try:
+                offers = self._resolve_real(name, name.strip().casefold())
+            except ModelForbidden:
+                forbidden += 1
+            except ModelNotFound:
+                pass  # an alias names models in order of preference; those that are away are passed over
+            else:
+                found += (offer for offer in offers if offer not in found)
+        if found:
+            return tuple(found)
+        if forbidden:
+            raise _forbidden(text)
+        raise ModelNotFound(text, f"model '{text}' not found: none of {', '.join(names)} is there")
+
+    def _resolve_real(self, text: str, folded: str) -> tuple[Offer, ...]:
+        key = key_of(folded)
+        if found := self._by_key.get(key):
+            return found
+        if key in self._hidden:
+            raise _forbidden(text)
+        backend, slash, rest = key.partition("/")
+        if slash and rest and (name := self._backends.get(backend)) and (pinned := self._pinned(text, name, rest)):
+            return pinned
+        if found := self._loosely(text, key, self._by_key):
+            return found
+        raise ModelNotFound(text)
+
+    def _pinned(self, text: str, backend: str, rest: str) -> tuple[Offer, ...]:
+        """What `rest` means among the models of one backend, and only that backend's offers of it."""
+        own = {key for key, found in self._by_key.items() if any(offer.backend == backend for offer in found)}
+        if rest in self._hidden:
+            raise _forbidden(text)
+        offers = self._by_key[rest] if rest in own else self._loosely(text, rest, own)
+        return tuple(offer for offer in offers if offer.backend == backend)
+
+    def _loosely(self, text: str, key: str, among: Collection[str]) -> tuple[Offer, ...]:
+        """By the last segment, then by the beginning; empty where neither is known."""
+        for groups in (self._by_tail, self._by_beginning):
+            group = [found for found in groups.get(key, ()) if found in among]
+            if len(group) == 1:
+                return self._by_key[group[0]]
+            if group:
+                raise AmbiguousModel(text, tuple(sorted(self._by_key[found][0].card.id for found in group)))
+        return ()
+
+
+def _forbidden(text: str) -> ModelForbidden:
+    return ModelForbidden(f"Model '{text}' is not allowed by the filter")
+
+
+def _tail(key: str) -> str:
+    return key.rsplit("/", 1)[-1]
+
+
+def _beginnings(key: str) -> Iterable[str]:
+    """The key and its tail with the tag cut: what a client may type when there is only one such model."""
+    if has_tag(key):
+        cut = key.rsplit(":", 1)[0]
+        yield cut
+        if _tail(cut) != cut:
+            yield _tail(cut)
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> Mapping[str, tuple[str, ...]]:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name, key in pairs:
+        if key not in groups[name]:
+            groups[name].append(key)
+    return {name: tuple(keys) for name, keys in groups.items()}

@@ -1,0 +1,159 @@
+"""Starting and stopping: from a loaded configuration to a process that serves.
+
+Logs go to stderr, the start table to stdout. A signal stops new connections, lets open answers end within
+`server.shutdown_seconds`, and ends every child process.
+"""
+
+import asyncio
+import logging
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+import uvicorn
+
+from arriero import compose
+from arriero.backends.base import Backend
+from arriero.banner import BackendLine, render_start
+from arriero.config import Address, Config, Loaded
+from arriero.config.backends import BackendConfig
+from arriero.errors import ArrieroError
+from arriero.gateway.roster import Entry
+from arriero.server.app import App, Limits
+from arriero.server.fastlane import FastProtocol, protocol_for
+
+FIND_SECONDS = 0.5
+"""How long a local server on its usual port may take to answer before it is taken for absent."""
+
+KEEP_ALIVE_SECONDS = 75
+
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+
+
+def serve(loaded: Loaded) -> int:
+    """Serve until a signal; the process's exit status. The addresses are free, or the error says they are not."""
+    set_up_logging(loaded.config)
+    try:
+        config = asyncio.run(with_found(loaded))
+        app = compose.build(config)
+        sockets = [_listening(address) for address in config.server.addresses]
+    except (ArrieroError, OSError) as error:
+        sys.stderr.write(f"arriero: {error}\n")
+        return 1
+    settings = uvicorn.Config(
+        app,
+        http=protocol_for(app),
+        ws="none",
+        loop="auto",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=int(config.server.shutdown_seconds),
+    )
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
+    server = _Server(settings, app, config)
+    server.run(sockets=sockets)
+    return 0 if server.started else 1
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with the start table, and with the sweep over connections whose head does not come."""
+
+    def __init__(self, settings: uvicorn.Config, app: App, config: Config) -> None:
+        super().__init__(settings)
+        self._app = app
+        self._config = config
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if self.started:
+            addresses = [_bound(sock) for sock in sockets or []]
+            lines = [_line(entry) for entry in self._app.roster.entries.values()]
+            sys.stdout.write(render_start(addresses, lines, color=sys.stdout.isatty()))
+            sys.stdout.flush()
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % 10 == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, FastProtocol):
+                    connection.expire_head(now, Limits().head_seconds)
+        return await super().on_tick(counter)
+
+
+async def with_found(loaded: Loaded) -> Config:
+    """The configuration with those local servers that answer on their usual ports."""
+    config = loaded.config
+    found = await asyncio.gather(*(_answers(config, candidate) for candidate in loaded.candidates))
+    there = [candidate for candidate, answers in zip(loaded.candidates, found, strict=True) if answers]
+    return config.model_copy(update={"backends": (*config.backends, *there)}) if there else config
+
+
+async def _answers(config: Config, candidate: BackendConfig) -> bool:
+    backend: Backend = compose.build_backend(config, candidate)
+    try:
+        async with asyncio.timeout(FIND_SECONDS):
+            await backend.list_models()
+    except (ArrieroError, TimeoutError):
+        return False
+    finally:
+        await backend.close()
+    return True
+
+
+def _listening(address: Address) -> socket.socket:
+    """A socket bound to an address; raises OSError with a sentence."""
+    host = address.host or None
+    try:
+        info = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, where = info[0]
+        sock = socket.socket(family, kind, protocol)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6 and not address.host:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind(where)
+    except OSError as error:
+        raise OSError(f"cannot listen on {address}: {error.strerror or error}") from None
+    sock.setblocking(False)
+    return sock
+
+
+def _bound(sock: socket.socket) -> Address:
+    host, port = sock.getsockname()[:2]
+    return Address(host, port)
+
+
+def _line(entry: Entry) -> BackendLine:
+    state = {True: "ready", False: "not reachable", None: "asking"}[entry.healthy]
+    return BackendLine(
+        name=entry.backend.name,
+        kind=entry.backend.kind,
+        where=entry.backend.where,
+        state=state if entry.error is None else entry.error.message,
+        models=tuple(card.id for card in entry.cards),
+    )
+
+
+def set_up_logging(config: Config) -> None:
+    """structlog to stderr: for people on a terminal, one JSON object a line elsewhere."""
+    style = config.logging.format
+    people = sys.stderr.isatty() if style == "auto" else style == "text"
+    last: Any = (
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if people else structlog.processors.JSONRenderer()
+    )
+    processors: Sequence[Any] = (
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        last,
+    )
+    structlog.configure(
+        processors=list(processors),
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[config.logging.level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )

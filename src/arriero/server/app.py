@@ -1,0 +1,206 @@
+"""The application: every route on one gateway, as an ASGI callable and as the front of the fast lane.
+
+This is where an answer meets the outside: access is checked, bodies are gathered within their limit, and what no
+handler expected becomes an error in the client's dialect. It builds nothing itself: its parts come from the composition
+root.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import structlog
+from msgspec import Struct
+
+from arriero.backends.http.call import Headers
+from arriero.dialects.base import Dialect, Endpoint
+from arriero.errors import ArrieroError, BadRequest, InternalError
+from arriero.gateway.exchange import Exchange, Policy
+from arriero.gateway.lane import Inbound, Lane, reply
+from arriero.gateway.library import Library
+from arriero.gateway.roster import Roster
+from arriero.server.access import Access
+from arriero.server.asgi import AsgiLane, Receive, Scope, Send, Upload
+from arriero.server.catalog import Catalog
+from arriero.server.compressed import decompressed
+from arriero.server.routes import Handler, Route, Table
+
+log = structlog.get_logger("arriero.server")
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """Bytes a request may have, and seconds its head may take."""
+
+    max_body_bytes: int = 100 * 1024 * 1024
+    max_header_bytes: int = 32 * 1024
+    head_seconds: float = 30.0
+
+
+class App:
+    """One gateway's HTTP face."""
+
+    def __init__(
+        self,
+        roster: Roster,
+        dialects: Mapping[str, Dialect],
+        *,
+        policy: Policy,
+        access: Access,
+        limits: Limits,
+        catalog: Catalog,
+    ) -> None:
+        self.roster = roster
+        self.access = access
+        self.max_body_bytes = limits.max_body_bytes
+        self.max_header_bytes = limits.max_header_bytes
+        self._dialects = dialects
+        self._policy = policy
+        self._ids = secrets.token_hex(4)
+        self._count = 0
+        library = Library(roster, dialects["ollama"])
+        self.table = Table(
+            [
+                *(
+                    Route(endpoint.path, ("POST",), self._inference(dialect, endpoint), hot=True)
+                    for dialect in dialects.values()
+                    for endpoint in dialect.endpoints
+                ),
+                *(
+                    Route(path, methods, library.run, streams_upload=path.endswith("*"))
+                    for path, methods in LIBRARY_ROUTES
+                ),
+                *catalog.routes,
+            ]
+        )
+
+    # ---- Front -----------------------------------------------------------------------------------------------------
+
+    def request_id(self) -> str:
+        """Unique over processes and time; short, for people read it in logs."""
+        self._count += 1
+        return f"{self._ids}{self._count:08x}"
+
+    def error(self, error: ArrieroError, path: str) -> tuple[int, bytes, bytes]:
+        """An error outside of any exchange, in the dialect that the path belongs to."""
+        answer = self._dialect_of(path).write_error(error, False)
+        return answer.status, answer.content_type, answer.body
+
+    async def guarded(self, handler: Handler, inbound: Inbound, lane: Lane) -> None:
+        """The one border for what no room expected: logged with its traceback, told without it."""
+        try:
+            await handler(inbound, lane)
+        except ArrieroError as error:
+            self._answer_error(error, inbound.path, lane)
+        except Exception:
+            log.exception("a request met a fault of arriero", path=inbound.path, request_id=inbound.request_id)
+            fault = InternalError(f"arriero met a fault of its own; its log has it under {inbound.request_id}")
+            self._answer_error(fault, inbound.path, lane)
+
+    def _answer_error(self, error: ArrieroError, path: str, lane: Lane) -> None:
+        if lane.started:
+            lane.abort()
+        else:
+            status, content_type, body = self.error(error, path)
+            reply(lane, status, ((b"content-type", content_type),), body)
+
+    def _dialect_of(self, path: str) -> Dialect:
+        return self._dialects["openai" if path.startswith("/v1/") else "ollama"]
+
+    # ---- inference -------------------------------------------------------------------------------------------------
+
+    def _inference(self, dialect: Dialect, endpoint: Endpoint) -> Handler:
+        return partial(self._exchange, dialect, endpoint)
+
+    async def _exchange(self, dialect: Dialect, endpoint: Endpoint, inbound: Inbound, lane: Lane) -> None:
+        if inbound.get(b"content-encoding") is not None:
+            inbound = decompressed(inbound, self.max_body_bytes)
+        exchange = Exchange(
+            inbound,
+            lane,
+            dialect,
+            endpoint,
+            roster=self.roster,
+            dialects=self._dialects,
+            policy=self._policy,
+        )
+        await exchange.run()
+
+    # ---- ASGI ------------------------------------------------------------------------------------------------------
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        else:
+            raise BadRequest(f"arriero serves HTTP, not {scope['type']}")
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await self.roster.start()
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                await self.roster.close()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method: str = scope["method"]
+        headers: Headers = tuple((name, value) for name, value in scope["headers"])
+        verdict = self.access.check(method, headers)
+        lane = AsgiLane(send, head_only=method == "HEAD", extra=verdict.headers)
+        if verdict.status is not None:
+            reply(lane, verdict.status, (), b"")
+            await lane.run()
+            return
+        path: str = scope["path"]
+        route = self.table.find(path, method)
+        upload = Upload(receive)
+        try:
+            body = b"" if route.streams_upload else await upload.whole(self.max_body_bytes)
+        except ArrieroError as error:
+            self._answer_error(error, path, lane)
+            await lane.run()
+            return
+        if upload.lost:
+            return
+        inbound = Inbound(
+            method,
+            path,
+            headers,
+            body,
+            scope["client"][0] if scope.get("client") else None,
+            self.request_id(),
+            time.time_ns(),
+            scope.get("query_string", b""),
+            aiter(upload) if route.streams_upload else None,
+        )
+        watching = None if route.streams_upload else asyncio.create_task(_watch(upload, lane))
+        writing = asyncio.create_task(lane.run())
+        try:
+            await self.guarded(route.handler, inbound, lane)
+            await writing  # raises `Cut` for an answer that was aborted: the server then closes the connection
+        finally:
+            writing.cancel()
+            if watching is not None:
+                watching.cancel()
+
+
+async def _watch(upload: Upload, lane: AsgiLane) -> None:
+    await upload.until_gone()
+    lane.lost()
+
+
+LIBRARY_ROUTES: Sequence[tuple[str, tuple[str, ...]]] = (
+    ("/api/pull", ("POST",)),
+    ("/api/push", ("POST",)),
+    ("/api/create", ("POST",)),
+    ("/api/copy", ("POST",)),
+    ("/api/delete", ("DELETE",)),
+    ("/api/blobs/*", ("HEAD", "POST")),
+)
+"""What an `ollama` backend carries out; blobs are streamed, never gathered."""

@@ -1,0 +1,387 @@
+"""The fast lane: uvicorn's HTTP/1.1 protocol with the hot routes taken out of ASGI.
+
+Where the head of a request names a hot route, the exchange is driven right on the socket: no scope, no message queue,
+no task per chunk. Everything else is uvicorn's own. uvicorn has no limits on heads and bodies; they are kept here for
+every route.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from arriero.backends.http.call import Headers
+from arriero.errors import ArrieroError, BadRequest, HeadersTooLarge, PayloadTooLarge, RequestTimeout
+from arriero.gateway.lane import Inbound, reply
+from arriero.server.access import Access
+from arriero.server.routes import Handler, Table
+
+HEAD_FIELDS = 128
+"""More header fields than this are an attack, not a request."""
+
+
+class Front(Protocol):
+    """What a connection needs of the application."""
+
+    table: Table
+    access: Access
+    max_header_bytes: int
+    max_body_bytes: int
+
+    def request_id(self) -> str: ...
+
+    def error(self, error: ArrieroError, path: str) -> tuple[int, bytes, bytes]:
+        """Status, content type and body in the dialect that the path belongs to."""
+        ...
+
+    async def guarded(self, handler: Handler, inbound: Inbound, lane: Any) -> None:
+        """The one border: runs a handler, and answers for what it did not expect."""
+        ...
+
+
+class FastLane:
+    """One request and its answer on a connection. Stands where uvicorn keeps its `RequestResponseCycle`."""
+
+    __slots__ = (
+        "_begun",
+        "_chunked",
+        "_complete_body",
+        "_extra",
+        "_handler",
+        "_head",
+        "_head_only",
+        "_headers",
+        "_left",
+        "_method",
+        "_path",
+        "_pieces",
+        "_protocol",
+        "_query",
+        "_size",
+        "disconnected",
+        "gone",
+        "keep_alive",
+        "message_event",
+        "more_body",
+        "on_gone",
+        "on_pause",
+        "on_resume",
+        "response_complete",
+        "started",
+    )
+
+    def __init__(
+        self,
+        protocol: "FastProtocol",
+        handler: Handler,
+        method: str,
+        path: str,
+        query: bytes,
+        headers: Headers,
+        extra: Headers,
+        *,
+        keep_alive: bool,
+    ) -> None:
+        self._protocol = protocol
+        self._handler = handler
+        self._method = method
+        self._path = path
+        self._query = query
+        self._headers = headers
+        self._extra = extra
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._complete_body = False
+        self._begun = False
+        self._head: bytes | None = None
+        self._head_only = method == "HEAD"
+        self._chunked = False
+        self._left: int | None = None
+        self.keep_alive = keep_alive
+        self.gone = False
+        self.started = False
+        self.on_gone: Callable[[], object] | None = None
+        self.on_pause: Callable[[], None] | None = None
+        self.on_resume: Callable[[], None] | None = None
+        # What uvicorn's protocol reads of its cycle.
+        self.response_complete = False
+        self.disconnected = False
+        self.more_body = True
+        self.message_event = _Silent
+
+    # ---- the request -----------------------------------------------------------------------------------------------
+
+    def take(self, piece: bytes) -> None:
+        """More of the body."""
+        self._size += len(piece)
+        limit = self._protocol.front.max_body_bytes
+        if self._size > limit:
+            self.refuse(PayloadTooLarge(f"the request body is larger than {limit} bytes (limits.max_body_bytes)"))
+        elif not self.response_complete:
+            self._pieces.append(piece)
+
+    def taken(self) -> None:
+        """The body is complete."""
+        self._complete_body = True
+        if self._begun:
+            self._drive()
+
+    def begin(self) -> None:
+        """The connection is this request's: those before it have been answered."""
+        self._begun = True
+        self._protocol.active = self
+        if self._complete_body:
+            self._drive()
+
+    def _drive(self) -> None:
+        if self.response_complete or self.gone:
+            return
+        protocol = self._protocol
+        front = protocol.front
+        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces = []
+        client = protocol.client[0] if protocol.client else None
+        inbound = Inbound(
+            self._method, self._path, self._headers, body, client, front.request_id(), time.time_ns(), self._query
+        )
+        task = protocol.loop.create_task(front.guarded(self._handler, inbound, self))
+        protocol.tasks.add(task)
+        task.add_done_callback(protocol.tasks.discard)
+
+    def refuse(self, error: ArrieroError) -> None:
+        """Answer without the handler, and close: the rest of the request is not read."""
+        if self.response_complete or self.gone:
+            return
+        self.keep_alive = False
+        self._begun = True
+        status, content_type, body = self._protocol.front.error(error, self._path)
+        reply(self, status, ((b"content-type", content_type),), body)
+
+    # ---- the answer: Lane ------------------------------------------------------------------------------------------
+
+    def start(self, status: int, headers: Headers, length: int | None = None) -> None:
+        self.started = True
+        pieces = [STATUS_LINE[status], self._protocol.common_head()]
+        for name, value in headers:
+            pieces += (name, b": ", value, b"\r\n")
+        for name, value in self._extra:
+            pieces += (name, b": ", value, b"\r\n")
+        if length is not None:
+            pieces.append(b"content-length: %d\r\n" % length)
+            self._left = length
+        elif not self.keep_alive:
+            # A client of HTTP/1.0 knows no chunks: the end of the connection is the end of the body.
+            self._chunked = self._protocol.knows_chunks
+        else:
+            self._chunked = True
+        if self._chunked:
+            pieces.append(b"transfer-encoding: chunked\r\n")
+        if not self.keep_alive:
+            pieces.append(b"connection: close\r\n")
+        pieces.append(b"\r\n")
+        self._head = b"".join(pieces)
+
+    def write(self, data: bytes) -> None:
+        if self.gone or self.response_complete or not data:
+            return
+        if self._left is not None:
+            self._left -= len(data)
+        elif self._chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        head = self._head
+        if head is not None:
+            self._head = None
+            data = head if self._head_only else head + data
+        elif self._head_only:
+            return
+        self._protocol.transport.write(data)
+
+    def finish(self) -> None:
+        if self.gone or self.response_complete:
+            return
+        end = b"0\r\n\r\n" if self._chunked and not self._head_only else b""
+        if self._head is not None:
+            end = self._head + end
+            self._head = None
+        if end:
+            self._protocol.transport.write(end)
+        if self._left and not self._head_only:
+            # Fewer bytes than were promised: the client must not take this for the whole.
+            self.keep_alive = False
+        self._end()
+
+    def abort(self) -> None:
+        if not self.gone and not self.response_complete:
+            self.keep_alive = False
+            self._protocol.transport.abort()
+
+    def _end(self) -> None:
+        self.response_complete = True
+        if not self.keep_alive:
+            self._protocol.transport.close()
+        self._protocol.on_response_complete()
+
+    def lost(self) -> None:
+        """The client has gone."""
+        if not self.gone:
+            self.gone = True
+            if self.on_gone is not None and not self.response_complete:
+                self.on_gone()
+
+
+class _Silent:
+    """In the place of uvicorn's event: nobody waits for it."""
+
+    @staticmethod
+    def set() -> None:
+        """Nothing to wake."""
+
+
+class FastProtocol(HttpToolsProtocol):
+    """A connection. `front` is set on a subclass by `protocol_for`."""
+
+    front: Front
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.active: FastLane | None = None  # the lane whose answer is on its way; pipelined ones wait behind it
+        self.head_since: float | None = None
+        self.knows_chunks = True
+        self._head_bytes = 0
+        self._in_head = True
+        self._common: tuple[object, bytes] = (None, b"")
+        self._refused = False
+
+    def common_head(self) -> bytes:
+        """The fields of every answer, as uvicorn renews them once a second."""
+        fields = self.server_state.default_headers
+        if self._common[0] is not fields:
+            self._common = (fields, b"".join(name + b": " + value + b"\r\n" for name, value in fields))
+        return self._common[1]
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        if self.head_since is None and self._in_head:
+            self.head_since = self.loop.time()
+        super().data_received(data)
+        if self._in_head and not self._refused:
+            # What is not yet parsed into fields counts too: one endless line is a head as well.
+            self._head_bytes += len(data)
+            if self._head_bytes > self.front.max_header_bytes:
+                self._refuse_head()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+        self._head_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self.head_since = None
+        if self._refused:
+            return
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > self.front.max_header_bytes or len(self.headers) > HEAD_FIELDS:
+            self._refuse_head()
+            return
+        method = self.parser.get_method().decode("ascii")
+        raw_path, _, query = self.url.partition(b"?")
+        path = raw_path.decode("latin-1")
+        handler = self.front.table.hot.get((path, method))
+        if handler is None:
+            super().on_headers_complete()
+            return
+        verdict = self.front.access.check(method, tuple(self.headers))
+        if verdict.status is not None:
+            super().on_headers_complete()  # the ordinary way answers refusals and preflights
+            return
+        version = self.parser.get_http_version()
+        self.knows_chunks = version != "1.0"
+        lane = FastLane(
+            self,
+            handler,
+            method,
+            path,
+            query,
+            tuple(self.headers),
+            verdict.headers,
+            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+        )
+        before, self.cycle = self.cycle, lane  # type: ignore[assignment]
+        if self.expect_100_continue:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if before is None or before.response_complete:
+            lane.begin()
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((lane, self.app))  # type: ignore[arg-type]
+
+    def on_body(self, body: bytes) -> None:
+        cycle: Any = self.cycle
+        if isinstance(cycle, FastLane):
+            cycle.take(body)
+        elif not self._refused:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._in_head = True
+        cycle: Any = self.cycle
+        if isinstance(cycle, FastLane):
+            cycle.taken()
+        elif not self._refused:
+            super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        if isinstance(cycle, FastLane):
+            cycle.begin()
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        waiting: list[Any] = [cycle for cycle, _ in self.pipeline]
+        super().connection_lost(exc)
+        for lane in (self.active, self.cycle, *waiting):
+            if isinstance(lane, FastLane):
+                lane.lost()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.active is not None and self.active.on_pause is not None:
+            self.active.on_pause()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.active is not None and self.active.on_resume is not None:
+            self.active.on_resume()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(BadRequest(msg))
+
+    def expire_head(self, now: float, seconds: float) -> None:
+        """Close a connection whose request head has been on its way for too long."""
+        if self.head_since is not None and now - self.head_since > seconds and not self.transport.is_closing():
+            self._refuse(RequestTimeout(f"the request head did not come within {seconds:g} s"))
+
+    def _refuse_head(self) -> None:
+        self._refuse(
+            HeadersTooLarge(
+                f"the request head is larger than {self.front.max_header_bytes} bytes (limits.max_header_bytes), "
+                f"or has more than {HEAD_FIELDS} fields"
+            )
+        )
+
+    def _refuse(self, error: ArrieroError) -> None:
+        self._refused = True
+        status, content_type, body = self.front.error(error, getattr(self, "url", b"").decode("latin-1"))
+        head = (b"content-type", content_type), (b"content-length", b"%d" % len(body)), (b"connection", b"close")
+        fields = b"".join(name + b": " + value + b"\r\n" for name, value in head)
+        self.transport.write(STATUS_LINE[status] + self.common_head() + fields + b"\r\n" + body)
+        self.transport.close()
+
+
+def protocol_for(app: Front) -> type[asyncio.Protocol]:
+    """The protocol class that serves `app`: uvicorn makes its connections from a class."""
+    return type("Connection", (FastProtocol,), {"front": app})

@@ -1,0 +1,86 @@
+"""The routing table: which path and method means what, and what is said where nothing is meant.
+
+Paths are exact, or end in `*` for everything below. A path that misses only by its trailing slash is redirected, an
+unknown one is a plain-text 404, a known one with another method a plain-text 405, as Ollama's server has it.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from arriero.backends.http.call import Headers
+from arriero.gateway.lane import Inbound, Lane, reply
+
+Handler: TypeAlias = Callable[[Inbound, Lane], Awaitable[None]]
+
+TEXT = (b"content-type", b"text/plain")
+
+
+class Route(Struct, frozen=True):
+    """One path. `methods` are in the order that `Allow` shows. `streams_upload`: the body is not gathered first."""
+
+    path: str
+    methods: tuple[str, ...]
+    handler: Handler
+    streams_upload: bool = False
+    hot: bool = False
+
+
+class Table:
+    """All routes of a server, looked up in one step."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self._exact: Mapping[str, Sequence[Route]] = {}
+        exact: dict[str, list[Route]] = {}
+        self._below: list[tuple[str, Route]] = []
+        for route in routes:
+            if route.path.endswith("*"):
+                self._below.append((route.path[:-1], route))
+            else:
+                exact.setdefault(route.path, []).append(route)
+        self._exact = exact
+        self.hot: Mapping[tuple[str, str], Handler] = {
+            (route.path, method): route.handler for route in routes if route.hot for method in route.methods
+        }
+
+    def find(self, path: str, method: str) -> Route:
+        """The route for a request; one that answers 404, 405 or a redirect where there is none."""
+        found = self._at(path)
+        for route in found:
+            if method in route.methods:
+                return route
+        if found:
+            return Route(path, (method,), _not_allowed(tuple(m for route in found for m in route.methods)))
+        other = path[:-1] if path.endswith("/") else path + "/"
+        if path != "/" and self._at(other):
+            return Route(path, (method,), _redirect(other))
+        return Route(path, (method,), _not_found)
+
+    def _at(self, path: str) -> Sequence[Route]:
+        exact = self._exact.get(path)
+        if exact is not None:
+            return exact
+        return [route for prefix, route in self._below if path.startswith(prefix) and len(path) > len(prefix)]
+
+
+async def _not_found(inbound: Inbound, lane: Lane) -> None:
+    reply(lane, 404, (TEXT,), b"404 page not found")
+
+
+def _not_allowed(methods: tuple[str, ...]) -> Handler:
+    headers: Headers = (TEXT, (b"allow", ", ".join(methods).encode()))
+
+    async def answer(inbound: Inbound, lane: Lane) -> None:
+        reply(lane, 405, headers, b"405 method not allowed")
+
+    return answer
+
+
+def _redirect(path: str) -> Handler:
+    async def answer(inbound: Inbound, lane: Lane) -> None:
+        status = 301 if inbound.method == "GET" else 307
+        where = path.encode() + (b"?" + inbound.query if inbound.query else b"")
+        reply(lane, status, ((b"location", where),), b"")
+
+    return answer

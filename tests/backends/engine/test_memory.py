@@ -1,0 +1,80 @@
+"""The estimate of what a model needs, and the words about what would fit."""
+
+from pathlib import Path
+
+import pytest
+
+from arriero.backends.engine.gguf import GgufHeader
+from arriero.backends.engine.memory import Need, cache_bytes_per_token, need, too_large
+from arriero.backends.engine.models import ModelFile, Models
+from support.gguf import large, random_llama
+
+GIB = 1 << 30
+
+
+@pytest.fixture(scope="module")
+def eight_billion(tmp_path_factory: pytest.TempPathFactory) -> ModelFile:
+    """The header of an 8B model in 4 bits."""
+    directory = tmp_path_factory.mktemp("large")
+    large(directory / "large.gguf", tokens=1000, merges=1000)
+    return Models(directory).scan().models["large:latest"]
+
+
+def of(model: ModelFile, context_length: int = 2048, *, embedding: bool = False, repack: bool = True) -> Need:
+    return need(model, context_length=context_length, parallel=1, embedding=embedding, repack=repack)
+
+
+def test_quantized_weights_count_twice_when_repacked(eight_billion: ModelFile) -> None:
+    size = eight_billion.size_bytes
+    assert (of(eight_billion).weights, of(eight_billion).copy) == (size, size)
+    assert of(eight_billion, repack=False).copy == 0
+
+
+def test_plain_weights_are_never_copied(tmp_path: Path) -> None:
+    random_llama(tmp_path / "a.gguf")
+    assert of(Models(tmp_path).scan().models["a:latest"]).copy == 0
+
+
+def test_keys_and_values_of_an_8b_model(eight_billion: ModelFile) -> None:
+    # 32 layers, 8 heads of 128, keys and values, two bytes each.
+    assert cache_bytes_per_token(eight_billion.header) == 32 * 8 * 128 * 2 * 2
+    assert of(eight_billion, 1000).cache == 1000 * 131_072
+
+
+def test_layers_without_attention_keep_nothing() -> None:
+    header = GgufHeader(
+        version=3,
+        metadata={
+            "general.architecture": "jamba",
+            "jamba.block_count": 4,
+            "jamba.embedding_length": 512,
+            "jamba.attention.head_count": 8,
+            "jamba.attention.head_count_kv": (0, 0, 2, 0),
+        },
+        tensors=(),
+        parameter_count=0,
+        length=0,
+        size_bytes=0,
+        digest="",
+        infill=False,
+        tokens_at=None,
+    )
+    assert cache_bytes_per_token(header) == 2 * (64 + 64) * 2
+
+
+def test_an_embedding_models_batch_is_its_context(eight_billion: ModelFile) -> None:
+    assert of(eight_billion, 4096, embedding=True).scratch > of(eight_billion, 512, embedding=True).scratch
+
+
+def test_the_error_says_what_would_fit(eight_billion: ModelFile) -> None:
+    wanted = of(eight_billion, 8192, repack=False)
+    some = too_large(eight_billion, wanted, 4 * GIB, context_length=8192, parallel=1)
+    assert some.message == (
+        "large:latest needs about 4.8 GiB of memory with a context of 8192 tokens, and 4.0 GiB are available: "
+        "it would fit with num_ctx 1536"
+    )
+    wanted = of(eight_billion, 256, repack=False)
+    less = too_large(eight_billion, wanted, 1 * GIB, context_length=256, parallel=1)
+    assert less.message.endswith("a file of up to 0.9 GiB would fit")
+    none = too_large(eight_billion, wanted, 1 << 20, context_length=256, parallel=1)
+    assert none.message.endswith("no model fits")

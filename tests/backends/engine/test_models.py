@@ -1,0 +1,124 @@
+"""Which models exist, under which names, and why some files are none."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from arriero.backends.engine.models import DEMO_ID, Models, model_id
+from support.gguf import random_llama, truncated
+
+
+@pytest.mark.parametrize(
+    ("stem", "id"),
+    [
+        ("Qwen2-0.5B-Q4_K_M", "qwen2-0.5b-q4_k_m:latest"),
+        ("My Model (v2)", "my-model-v2:latest"),
+        ("..odd..", "odd:latest"),
+        ("a:b", "a-b:latest"),
+        ("ünï", "n:latest"),
+        ("!!!", "model:latest"),
+        ("x" * 100, "x" * 80 + ":latest"),
+    ],
+)
+def test_a_name_is_made_of_the_files_name(stem: str, id: str) -> None:
+    assert model_id(stem) == id
+
+
+def test_files_here_and_one_level_deep_are_models(tmp_path: Path) -> None:
+    random_llama(tmp_path / "B.gguf")
+    (tmp_path / "folder" / "deeper").mkdir(parents=True)
+    random_llama(tmp_path / "folder" / "a.gguf")
+    random_llama(tmp_path / "folder" / "deeper" / "c.gguf")
+    random_llama(tmp_path / ".hidden.gguf")
+    (tmp_path / "notes.txt").write_text("no model")
+    listing = Models(tmp_path).scan()
+    assert list(listing.models) == ["a:latest", "b:latest"]
+    assert listing.broken == {}
+    assert listing.models["b:latest"].path == tmp_path / "B.gguf"
+
+
+@pytest.mark.parametrize("directory", [None, Path("/nonexistent/models")])
+def test_no_directory_holds_no_models(directory: Path | None) -> None:
+    assert Models(directory).scan().models == {}
+
+
+def test_the_demo_model_comes_first_and_keeps_its_name(tmp_path: Path) -> None:
+    demo = random_llama(tmp_path / "some-file.gguf")
+    (tmp_path / "models").mkdir()
+    rival = random_llama(tmp_path / "models" / "arriero-demo.gguf")
+    listing = Models(tmp_path / "models", demo=demo).scan()
+    model = listing.models[DEMO_ID]
+    assert model.path == demo
+    assert model.sampling == {"temp": 0.0}
+    assert model.detail(verbose=False).parameters == {"temperature": 0}
+    assert listing.broken == {rival: "the name arriero-demo:latest is taken by some-file.gguf"}
+
+
+def test_an_absent_demo_model_is_not_listed(tmp_path: Path) -> None:
+    assert Models(tmp_path, demo=tmp_path / "absent.gguf").scan().models == {}
+
+
+def test_damaged_files_are_listed_with_their_reason(tmp_path: Path) -> None:
+    path = truncated(tmp_path / "a.gguf")
+    (tmp_path / "b.gguf").write_text("<html>")
+    listing = Models(tmp_path).scan()
+    assert listing.models == {}
+    assert listing.broken[path].startswith("truncated: tensor blk.0.ffn_down.weight ends at")
+    assert listing.broken[tmp_path / "b.gguf"] == "not a GGUF file"
+
+
+def test_a_split_model_is_one_model(tmp_path: Path) -> None:
+    first = random_llama(tmp_path / "Big-00001-of-00002.gguf")
+    second = random_llama(tmp_path / "Big-00002-of-00002.gguf")
+    model = Models(tmp_path).scan().models["big:latest"]
+    assert model.parts == (first, second)
+    assert model.path == first
+    assert model.size_bytes == first.stat().st_size + second.stat().st_size
+    assert model.card.parameter_count == 2 * 118_080
+    second.unlink()
+    listing = Models(tmp_path).scan()
+    assert listing.models == {}
+    assert listing.broken == {first: "part 2 of 2 is missing: Big-00002-of-00002.gguf"}
+
+
+def test_changes_are_seen_on_the_next_scan(tmp_path: Path) -> None:
+    models = Models(tmp_path)
+    assert models.scan().models == {}
+    path = truncated(tmp_path / "a.gguf")
+    assert list(models.scan().broken) == [path]
+    random_llama(path)
+    before = models.scan().models["a:latest"]
+    assert before.unchanged()
+    random_llama(path, context_length=4096)
+    os.utime(path, (1, 1))
+    assert not before.unchanged()
+    assert models.scan().models["a:latest"].card.context_length == 4096
+    path.unlink()
+    assert models.scan().models == {}
+    assert not before.unchanged()
+
+
+def test_a_header_is_read_once(tmp_path: Path) -> None:
+    random_llama(tmp_path / "a.gguf")
+    models = Models(tmp_path)
+    first, second = (models.scan().models["a:latest"].header for _ in range(2))
+    assert first is second
+
+
+def test_an_unreadable_file_says_so(tmp_path: Path) -> None:
+    path = random_llama(tmp_path / "a.gguf")
+    path.chmod(0)
+    if os.access(path, os.R_OK):
+        pytest.skip("root reads everything")
+    assert Models(tmp_path).scan().broken == {path: "cannot be read: Permission denied"}
+
+
+def test_a_link_to_a_model_is_a_model(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    shutil.move(random_llama(tmp_path / "x.gguf"), store / "blob")
+    (tmp_path / "linked.gguf").symlink_to(store / "blob")
+    (tmp_path / "dangling.gguf").symlink_to(store / "nothing")
+    assert list(Models(tmp_path).scan().models) == ["linked:latest"]
