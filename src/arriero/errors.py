@@ -245,6 +245,19 @@ class BackendRefused(BackendError):
     blame = Blame.CLIENT
 
 
+class ContextExceeded(BackendRefused):
+    """The prompt or an input is longer than the model's context."""
+
+    TEXT: ClassVar[str] = (
+        "the prompt is longer than the context length currently available to the model; shorten the prompt, adjust the "
+        "context length in settings, or use a model with a longer context length"
+    )
+
+
+class ToolsRefused(BackendRefused):
+    """The model, or the server as it was started, takes no tools."""
+
+
 # ---- the embedded engine's -----------------------------------------------------------------------------------------
 
 

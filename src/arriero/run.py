@@ -117,7 +117,8 @@ def _listening(address: Address) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         sock.bind(where)
     except OSError as error:
-        raise OSError(f"cannot listen on {address}: {error.strerror or error}") from None
+        place = f"{address.host or 'every interface'}, port {address.port}"
+        raise OSError(f"cannot listen on {place}: {error.strerror or error}") from None
     sock.setblocking(False)
     return sock
 

@@ -4,6 +4,7 @@ import asyncio
 import importlib.util
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,13 @@ class FakeMachine(Machine):
         return self.available
 
 
+async def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait until it holds. For what other processes do: no event of this loop tells of it."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
 def engine_processes(parent: int | None = None) -> list[int]:
     """Process ids of engine children, of this process or of another. Zombies count: they have not been reaped."""
     wanted = os.getpid() if parent is None else parent
@@ -119,9 +127,14 @@ def engine_processes(parent: int | None = None) -> list[int]:
     return found
 
 
+def state(pid: int) -> str:
+    """The kernel's letter for what a process does: `T` stopped, `Z` waiting to be reaped; empty if there is none."""
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
 def alive(pid: int) -> bool:
     """Whether the process runs."""
-    try:
-        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    return state(pid) not in ("", "Z")

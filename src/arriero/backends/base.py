@@ -11,6 +11,7 @@ from msgspec import Struct
 from arriero.backends.http.call import Headers
 from arriero.backends.http.pool import Pool
 from arriero.canonical.catalog import LoadedModel, ModelCard, ModelDetail
+from arriero.canonical.requests import EmbedRequest
 from arriero.dialects.profiles import Profile
 from arriero.errors import BackendError
 
@@ -31,10 +32,13 @@ class Place(Protocol):
     socket does.
     """
 
+    # `fit` cuts inputs to the context where the place can count tokens; it raises `BadRequest` where they may not be.
     pool: Pool
     model: str
 
     def release(self, keep_alive: float | None) -> None: ...
+
+    async def fit(self, request: EmbedRequest) -> EmbedRequest: ...
 
     async def diagnose(self) -> BackendError | None: ...
 

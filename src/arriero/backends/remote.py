@@ -11,6 +11,7 @@ from arriero.backends.http.origin import Origin, tls_context
 from arriero.backends.http.pool import Pool
 from arriero.backends.http.proxy import ProxySettings, choose_proxy
 from arriero.canonical.catalog import LoadedModel, ModelCard, ModelDetail
+from arriero.canonical.requests import EmbedRequest
 from arriero.dialects import backend_errors
 from arriero.dialects.ollama import catalog as ollama_catalog
 from arriero.dialects.openai import catalog as openai_catalog
@@ -45,6 +46,10 @@ class FixedPlace:
 
     def release(self, keep_alive: float | None) -> None:
         """Nothing is held."""
+
+    async def fit(self, request: EmbedRequest) -> EmbedRequest:
+        """Only the server can count its tokens."""
+        return request
 
     async def diagnose(self) -> BackendError | None:
         """The socket knows all there is to know."""

@@ -14,7 +14,7 @@ from arriero.config.problems import Location, dotted
 
 _REFERENCE = re.compile(r"\$(\$?)\{([^}]*)\}")
 _VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
-_QUOTED = re.compile(r"(?<!<)'[^'<>]{2,}'")
+_QUOTED = re.compile(r"'[^'<>\s]{2,}'")
 
 
 class Contents(NamedTuple):
@@ -65,7 +65,8 @@ def _syntax(error: yaml.MarkedYAMLError, name: str) -> str:
     mark = error.problem_mark or error.context_mark
     where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
     # The parser quotes what it stumbles over (an alias, a tag): that may be a piece of a secret.
-    what = _QUOTED.sub("that", error.problem or error.context or "it cannot be parsed")
+    said = error.problem or error.context or "it cannot be parsed"
+    what = "a tab stands where only spaces may" if r"'\t'" in said else _QUOTED.sub("that", said)
     return f"{where}: is not YAML: {what}"
 
 

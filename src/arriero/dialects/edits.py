@@ -1,27 +1,26 @@
 """Single knobs changed in a raw request, so that it can still be relayed: where each dialect keeps which knob.
 
-The OpenAI dialect keeps them at the top, under the vendor's names; the Ollama dialect inside `options`.
+The OpenAI dialect keeps them at the top, under the vendor's names; the Ollama dialect inside `options`. Every byte that
+is not said otherwise stays as the client wrote it.
 """
 
 from collections.abc import Collection, Mapping
 
-import msgspec
-from msgspec import Raw
-
 from arriero.canonical.requests import Sampling
 from arriero.dialects.profiles import Profile
 from arriero.wire.jsontext import json_text
-from arriero.wire.splice import members, splice
+from arriero.wire.splice import NotAnObject, members, splice
 
 OLLAMA = {"max_tokens": "num_predict"}
 """Ollama's options that have another name than the canonical knob."""
 
-OPENAI = frozenset({"temperature", "top_p", "seed", "stop", "presence_penalty", "frequency_penalty"})
-"""OpenAI's fields that have the canonical knob's name."""
+SPELLINGS = {
+    "max_tokens": ("max_completion_tokens", "max_tokens"),
+    "repeat_penalty": ("repeat_penalty", "repetition_penalty"),
+}
+"""Knobs that OpenAI clients spell in several ways; readers of a request look at all of them."""
 
-_LENGTHS = ("max_completion_tokens", "max_tokens")
 _KNOBS = frozenset(Sampling.__struct_fields__)
-_options = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 def edit(dialect: str, body: bytes, profile: Profile, put: Mapping[str, object], drop: Collection[str]) -> bytes:
@@ -35,31 +34,44 @@ def edit(dialect: str, body: bytes, profile: Profile, put: Mapping[str, object],
 
 
 def _in_options(body: bytes, put: Mapping[str, object], drop: Collection[str]) -> bytes:
-    where = next((member for member in members(body) if member.key == "options"), None)
-    text = body[where.value_start : where.end] if where is not None else b"{}"
-    options = _options(text) if text != b"null" else {}
-    for name in drop:
-        options.pop(OLLAMA.get(name, name), None)
-    values = {OLLAMA.get(name, name): Raw(json_text(value)) for name, value in put.items()}
-    others = [name for name in drop if name not in _KNOBS]
-    return splice(body, {"options": json_text({**options, **values})}, others)
+    values = {OLLAMA.get(name, name): json_text(value) for name, value in put.items()}
+    gone = [OLLAMA.get(name, name) for name in drop if name in _KNOBS]
+    fields = {name for name in drop if name not in _KNOBS}
+    # An Ollama server reads keys whatever their case, and of two it takes the later one.
+    listed = members(body)
+    gone_fields = [member.key for member in listed if member.key.casefold() in fields]
+    found = [member for member in listed if member.key.casefold() == "options"]
+    if len(found) > 1:
+        raise NotAnObject("the options stand twice in the request")
+    key, text = "options", b"{}"
+    if found and (given := body[found[0].value_start : found[0].end]) != b"null":
+        key, text = found[0].key, given
+    elif found:
+        key = found[0].key
+    options = splice(text, values, gone)
+    return splice(body, {key: options} if options != text else {}, gone_fields)
 
 
 def _at_the_top(body: bytes, profile: Profile, put: Mapping[str, object], drop: Collection[str]) -> bytes:
     present = {member.key for member in members(body)}
     set_: dict[str, bytes] = {}
+    gone: set[str] = set()
+    for name in drop:
+        gone.update(_spellings(name, profile))
     for name, value in put.items():
+        spellings = _spellings(name, profile)
         if name == "max_tokens":
             # Whichever of its two names the client used stays.
-            field = next((length for length in _LENGTHS if length in present), profile.max_tokens)
-        elif name in OPENAI:
-            field = name
-        elif name in profile.sampling:
-            field = profile.sampling[name]
+            fields = [field for field in spellings if field in present] or [profile.max_tokens]
+        elif name == "stop":
+            fields = ["stop"]
         else:
-            continue
-        set_[field] = json_text(value)
-    gone: list[str] = []
-    for name in drop:
-        gone += _LENGTHS if name == "max_tokens" else (profile.sampling.get(name, name),)
+            fields = [field for field in (profile.sampling.get(name),) if field is not None]
+        set_.update(dict.fromkeys(fields, json_text(value)))
+        # The client's own word under another spelling would say something else.
+        gone.update(field for field in spellings if field not in fields)
     return splice(body, set_, gone)
+
+
+def _spellings(name: str, profile: Profile) -> tuple[str, ...]:
+    return (*SPELLINGS.get(name, (name,)), *((profile.sampling[name],) if name in profile.sampling else ()))

@@ -2,12 +2,23 @@
 
 Only the very start of an answer is looked at: a tag further on is text that the model wanted to write. The opening tag
 may be missing where the prompt's template already ended with it; only the operator can know that (`inside=True`).
+White space around the tags belongs to neither part.
 """
 
 from collections.abc import Sequence
 from enum import Enum
 
-from arriero.canonical.events import Event, Failed, Finished, Kind, PartDelta, PartEnded, PartStarted, Started
+from arriero.canonical.events import (
+    Event,
+    Failed,
+    Finished,
+    Kind,
+    PartDelta,
+    PartEnded,
+    PartStarted,
+    Started,
+    TokenLogprob,
+)
 from arriero.canonical.requests import ToolCall
 from arriero.canonical.stream import Bracketer
 
@@ -15,94 +26,140 @@ OPEN, CLOSE = "<think>", "</think>"
 
 
 class _Place(Enum):
-    START = "start"  # nothing but white space has come
+    START = "start"  # nothing but white space and perhaps a piece of the opening tag has come
+    AFTER_OPEN = "after open"  # white space before the thinking is not part of it
     INSIDE = "inside"  # between the tags
-    BEHIND = "behind"  # past the closing tag: white space before the answer is not part of it
-    TEXT = "text"  # nothing to look for any more
+    AFTER_CLOSE = "after close"  # white space before the answer is not part of it
+    TEXT = "text"  # past the tags
+    OWN = "own"  # there are no tags: the source's own events are the answer
 
 
 class ThinkTags:
-    """Events to events. Text that may still become a tag is held back: at most white space and the length of a tag."""
+    """Events to events. Text that may still become a tag is held back: at most white space and the length of a tag.
 
-    __slots__ = ("_bracketer", "_held", "_open", "_place", "_untouched")
+    The events of an answer without tags are passed on as they came.
+    """
+
+    __slots__ = ("_bracketer", "_events", "_held", "_inside", "_logprobs", "_place")
 
     def __init__(self, *, inside: bool = False) -> None:
-        self._place = _Place.INSIDE if inside else _Place.START
+        self._inside = inside
+        self._place = _Place.START
+        self._events: list[Event] = []  # at the start: what the source said so far, in case it said no tag
         self._held = ""
+        self._logprobs: list[TokenLogprob] = []
         self._bracketer = Bracketer()
-        self._open = False  # whether the source has a part open
-        self._untouched = not inside
 
     def feed(self, events: Sequence[Event]) -> Sequence[Event]:
         """The events to go on with."""
-        if self._place is _Place.TEXT and self._untouched and self._open:
-            # No tag came: the brackets that were made so far are the source's own, and so may be the rest.
+        if self._place is _Place.OWN:
             return events
         out: list[Event] = []
         for event in events:
-            match event:
-                case Started():
-                    self._bracketer.start(out, event.id, event.model)
-                case PartStarted():
-                    self._open = True
-                case PartDelta(kind=Kind.TEXT):
-                    self._text(out, event)
-                case PartDelta(kind=Kind.THINKING):
-                    # The backend marks its thinking itself: tags in its text are text.
-                    self._release(out)
-                    self._place = _Place.TEXT
-                    self._bracketer.piece(out, Kind.THINKING, event.text, event.logprobs)
-                case PartDelta():
-                    pass  # a call's arguments: the part's end brings them whole
-                case PartEnded(part):
-                    self._open = False
-                    if isinstance(part, ToolCall):
-                        self._release(out)
-                        self._untouched = False
-                        self._bracketer.call(out, part)
-                case Finished():
-                    self._release(out)
-                    self._bracketer.finish(out, event)
-                case Failed():
-                    self._release(out)
-                    self._bracketer.fail(out, event)
+            self._step(out, event)
         return out
 
-    def _text(self, out: list[Event], delta: PartDelta) -> None:
-        if self._place is _Place.TEXT:
-            self._bracketer.piece(out, Kind.TEXT, delta.text, delta.logprobs)
-            return
-        text = self._held + delta.text
+    def _step(self, out: list[Event], event: Event) -> None:
+        if self._place is _Place.OWN:
+            out.append(event)
+        elif self._place is _Place.START:
+            self._start(out, event)
+        else:
+            self._go_on(out, event)
+
+    # ---- at the start ----------------------------------------------------------------------------------------------
+
+    def _start(self, out: list[Event], event: Event) -> None:
+        match event:
+            case Started():
+                self._bracketer.start(out, event.id, event.model)
+            case PartStarted(kind=Kind.TEXT):
+                self._events.append(event)
+            case PartDelta(kind=Kind.TEXT):
+                self._events.append(event)
+                self._held += event.text
+                self._logprobs += event.logprobs
+                lead = self._held.lstrip()
+                if lead.startswith(OPEN):
+                    self._enter(out, lead[len(OPEN) :])
+                elif not OPEN.startswith(lead):
+                    if self._inside:
+                        self._enter(out, lead)
+                    else:
+                        self._own(out)
+            case _:
+                # A part of another kind, or an end: what follows is not the very start.
+                self._own(out)
+                out.append(event)
+
+    def _own(self, out: list[Event]) -> None:
+        out += self._events
+        self._events.clear()
+        self._place = _Place.OWN
+
+    def _enter(self, out: list[Event], text: str) -> None:
+        self._events.clear()
         self._held = ""
-        if self._place is _Place.START:
-            lead = text.lstrip()
-            if lead.startswith(OPEN):
-                self._place, self._untouched, text = _Place.INSIDE, False, lead[len(OPEN) :]
-            elif OPEN.startswith(lead):
-                self._held = text
-                return
-            else:
+        self._place = _Place.AFTER_OPEN
+        self._text(out, text)
+
+    # ---- behind an opening tag -------------------------------------------------------------------------------------
+
+    def _go_on(self, out: list[Event], event: Event) -> None:
+        match event:
+            case Started() | PartStarted():
+                pass  # the brackets are made here
+            case PartDelta(kind=Kind.TEXT):
+                self._logprobs += event.logprobs
+                self._text(out, event.text)
+            case PartDelta(kind=Kind.THINKING):
+                # The backend marks its thinking itself: tags in its text are text.
+                self._release(out)
                 self._place = _Place.TEXT
+                self._bracketer.piece(out, Kind.THINKING, event.text, event.logprobs)
+            case PartDelta():
+                pass  # a call's arguments: the part's end brings them whole
+            case PartEnded(part):
+                if isinstance(part, ToolCall):
+                    self._release(out)
+                    self._bracketer.call(out, part)
+            case Finished():
+                self._release(out)
+                self._bracketer.finish(out, event)
+            case Failed():
+                self._release(out)
+                self._bracketer.fail(out, event)
+
+    def _text(self, out: list[Event], text: str) -> None:
+        text = self._held + text
+        self._held = ""
+        if self._place is _Place.AFTER_OPEN and (text := text.lstrip()):
+            self._place = _Place.INSIDE
         if self._place is _Place.INSIDE:
             thinking, tag, rest = text.partition(CLOSE)
             if not tag:
+                # White space at the end may stand before the closing tag.
                 keep = _overlap(thinking, CLOSE)
-                thinking, self._held = thinking[: len(thinking) - keep], thinking[len(thinking) - keep :]
-            self._bracketer.piece(out, Kind.THINKING, thinking, delta.logprobs)
-            if not tag:
+                said = thinking[: len(thinking) - keep].rstrip()
+                self._held = thinking[len(said) :]
+                self._piece(out, Kind.THINKING, said)
                 return
-            self._place, text = _Place.BEHIND, rest
-        if self._place is _Place.BEHIND:
-            text = text.lstrip()
-            if not text:
-                return
+            self._piece(out, Kind.THINKING, thinking.rstrip())
+            self._place, text = _Place.AFTER_CLOSE, rest
+        if self._place is _Place.AFTER_CLOSE and (text := text.lstrip()):
             self._place = _Place.TEXT
-        self._bracketer.piece(out, Kind.TEXT, text, delta.logprobs)
+        if self._place is _Place.TEXT:
+            self._piece(out, Kind.TEXT, text)
+
+    def _piece(self, out: list[Event], kind: Kind, text: str) -> None:
+        if text:
+            logprobs, self._logprobs = tuple(self._logprobs), []
+            self._bracketer.piece(out, kind, text, logprobs)
 
     def _release(self, out: list[Event]) -> None:
-        """What was held back for a tag that did not come is what it looked like."""
+        """What was held back for a closing tag that did not come is thinking."""
         held, self._held = self._held, ""
-        self._bracketer.piece(out, Kind.THINKING if self._place is _Place.INSIDE else Kind.TEXT, held)
+        self._piece(out, Kind.THINKING, held)
 
 
 def _overlap(text: str, tag: str) -> int:

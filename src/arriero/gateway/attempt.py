@@ -13,7 +13,7 @@ from arriero.backends.http.call import Head, Headers, Upstream
 from arriero.canonical.events import Usage
 from arriero.errors import ArrieroError, BackendBroken, BackendError, BackendRefused
 from arriero.gateway.lane import Lane, reply
-from arriero.gateway.pipes import Pipe, Relay
+from arriero.gateway.pipes import Pipe, Relay, Renamed
 from arriero.wire.framing import MessageTooLong
 
 ERROR_BODY_BYTES = 1024 * 1024
@@ -188,8 +188,8 @@ class Attempt:
 
     def _start(self, length: int | None) -> None:
         assert self._head is not None
-        relayed = isinstance(self._pipe, Relay)
-        if relayed and length is None:
+        relayed = isinstance(self._pipe, Relay | Renamed)
+        if length is None and isinstance(self._pipe, Relay):
             told = self._head.get(b"content-length")
             length = int(told) if told is not None and told.isdigit() else None
         self._lane.start(self._head.status if relayed else 200, self._head_of(self._head, relayed), length)

@@ -18,12 +18,13 @@ from arriero.backends.base import Backend, Place, Want
 from arriero.backends.http.call import Call, Head, Headers
 from arriero.canonical.events import Answer, Embeddings, Finished, Reason, Usage
 from arriero.canonical.requests import ChatRequest, EmbedRequest, Request
-from arriero.dialects.base import AnswerContext, Dialect, Driver, Endpoint, Outbound, Target, Times
+from arriero.dialects.base import AnswerContext, Dialect, Driver, Endpoint, Operation, Outbound, Target, Times
 from arriero.dialects.edits import edit
 from arriero.errors import (
     AmbiguousModel,
     ArrieroError,
     BackendError,
+    Blame,
     ClientGone,
     ModelNotFound,
     NoBackend,
@@ -33,11 +34,12 @@ from arriero.errors import (
 from arriero.filters.rules import NO_CHANGES, Changes, Rule, apply, changes
 from arriero.filters.think import ThinkTags
 from arriero.gateway.attempt import Attempt
+from arriero.gateway.embedding import embed
 from arriero.gateway.lane import Inbound, Lane, reply
-from arriero.gateway.pipes import EventFilter, Fold, Gather, Pipe, Relay, Transcode
+from arriero.gateway.pipes import EventFilter, Fold, Gather, Pipe, Relay, Renamed, Transcode
 from arriero.gateway.roster import Roster
 from arriero.routing.decide import Decision, decide
-from arriero.routing.names import Offer
+from arriero.routing.names import Offer, key_of
 from arriero.wire.splice import NotAnObject, peek, splice_model
 
 log = structlog.get_logger("arriero.exchange")
@@ -68,6 +70,8 @@ NOT_PASSED_BACK = frozenset(
 )
 """Response headers of a backend that stop here when its bytes are relayed."""
 
+_EMBEDS = frozenset({Operation.EMBED, Operation.EMBEDDINGS})
+
 _REASONS = {True: Reason.UNLOAD, False: Reason.LOAD}
 
 
@@ -94,13 +98,16 @@ class Outcome(Struct, kw_only=True):
 
 
 class Plan(Struct, frozen=True):
-    """What goes out, and how the answer is read. `driver` is `None` for a relay."""
+    """What goes out, and how the answer is read. `driver` is `None` for a relay; `typed` is then the client's word for
+    the model, where the answer will name it otherwise.
+    """
 
     path: str
     body: bytes
     dropped: tuple[str, ...] = ()
     driver: Driver | None = None
     dialect: Dialect | None = None
+    typed: str | None = None
 
 
 class Exchange:
@@ -230,7 +237,7 @@ class Exchange:
         entry = self._roster.entries[offer.backend]
         backend = entry.backend
         self.outcome.backend, self.outcome.reason = backend.name, decision.reason
-        relay = self._dialect.name in backend.roots
+        relay = self._dialect.name in backend.roots and not (backend.silent and self._endpoint.operation in _EMBEDS)
         made = self._changes(offer)
         # Where nothing needs the canonical request, it is never made.
         request = None if relay and not made and not backend.silent else self._request
@@ -246,6 +253,9 @@ class Exchange:
             self.outcome.backend_model = place.model
             if relay:
                 plan = self._relayed(backend, place, model, request, made)
+            elif isinstance(self._request, EmbedRequest):
+                await self._embed(backend, place, self._request)
+                return None
             else:
                 plan = self._transcoded(backend, place, apply(self._request, made))
             self.outcome.relayed, self.outcome.dropped = relay, plan.dropped
@@ -283,19 +293,46 @@ class Exchange:
         body = self._inbound.body
         if made:
             body = edit(self._dialect.name, body, backend.profile, made.put, made.drop)
+        path = backend.roots[self._dialect.name] + self._endpoint.relay_path
+        if backend.library and key_of(model) == key_of(place.model):
+            # An Ollama server finds the model by these rules itself, and echoes what was typed.
+            return Plan(path, body)
         try:
             body = splice_model(body, model, place.model)
         except NotAnObject:
             # Readable by the dialect's lenient rules, but not a text that can be edited: say it anew.
             return self._transcoded(backend, place, apply(request or self._request, made))
-        return Plan(backend.roots[self._dialect.name] + self._endpoint.relay_path, body)
+        return Plan(path, body, typed=None if model == place.model else model)
 
-    def _transcoded(self, backend: Backend, place: Place, request: Request) -> Plan:
-        name = next(iter(backend.roots))
-        dialect = self._dialects[self._dialect.name if self._dialect.name in backend.roots else name]
+    async def _embed(self, backend: Backend, place: Place, request: EmbedRequest) -> None:
+        dialect, driver = self._driver(backend, request)
+        target = Target(place.model, backend.profile)
+        root, headers = backend.roots[dialect.name], self._headers_for(backend)
+        sent_ns = time_ns()
+        whole, dropped = await embed(
+            request,
+            place,
+            driver,
+            batch=backend.profile.embed_batch,
+            encode=lambda wanted: driver.encode(wanted, target),
+            call=lambda out: Call("POST", place.pool.origin.target(root + out.path), headers, out.body),
+            read_error=lambda head, body: _read_error(dialect, backend, head, body),
+        )
+        self.outcome.relayed, self.outcome.dropped, self.outcome.usage = False, dropped, whole.usage
+        body = self._endpoint.encode(whole, self._context(request, sent_ns), time_ns())
+        reply(self._lane, 200, ((b"content-type", self._endpoint.whole_type), *self._marks()), body)
+
+    def _driver(self, backend: Backend, request: Request) -> tuple[Dialect, Driver]:
+        """How the backend is asked: in the client's own dialect where it speaks it, else in its first."""
+        name = self._dialect.name if self._dialect.name in backend.roots else next(iter(backend.roots))
+        dialect = self._dialects[name]
         driver = dialect.driver(request)
         if driver is None:
             raise NotImplementedHere(f"{backend.name} cannot do what {self._endpoint.path} asks for")
+        return dialect, driver
+
+    def _transcoded(self, backend: Backend, place: Place, request: Request) -> Plan:
+        dialect, driver = self._driver(backend, request)
         outbound: Outbound = driver.encode(request, Target(place.model, backend.profile))
         return Plan(backend.roots[dialect.name] + outbound.path, outbound.body, outbound.dropped, driver, dialect)
 
@@ -306,15 +343,15 @@ class Exchange:
         dialect = plan.dialect or self._dialect
 
         def choose(head: Head) -> Pipe:
-            return Relay() if driver is None else self._pipe(head, driver, sent_ns)
+            if driver is not None:
+                return self._pipe(head, driver, sent_ns)
+            return Relay() if plan.typed is None else Renamed(place.model, plan.typed)
 
         def head_of(head: Head, relayed: bool) -> Headers:
             return self._head_of(head, relayed)
 
         def read_error(head: Head, body: bytes) -> BackendError:
-            error = dialect.read_error(head.status, body, backend.error_type)
-            error.retry_after = _seconds(head.get(b"retry-after"))
-            return error
+            return _read_error(dialect, backend, head, body)
 
         attempt = Attempt(
             lane,
@@ -423,7 +460,8 @@ class Exchange:
     def _report(self) -> None:
         outcome, error = self.outcome, self.outcome.error
         if error is not None:
-            log.warning(
+            say = log.warning if error.blame in (Blame.BACKEND, Blame.GATEWAY) else log.info
+            say(
                 "exchange failed",
                 request_id=self._inbound.request_id,
                 path=self._inbound.path,
@@ -441,6 +479,12 @@ class Exchange:
                 backend=outcome.backend,
                 dropped=list(outcome.dropped),
             )
+
+
+def _read_error(dialect: Dialect, backend: Backend, head: Head, body: bytes) -> BackendError:
+    error = dialect.read_error(head.status, body, backend.error_type)
+    error.retry_after = _seconds(head.get(b"retry-after"))
+    return error
 
 
 def _want(offer: Offer, request: Request | None) -> Want:

@@ -8,11 +8,11 @@ errors come out as bytes in the client's dialect and `failed` holds them.
 from collections.abc import Sequence
 from typing import Protocol
 
-from arriero.canonical.events import Answer, Embeddings, Event, Failed, Finished, Started, Usage
-from arriero.canonical.requests import EmbedRequest
+from arriero.canonical.events import Answer, Event, Failed, Finished, Started, Usage
 from arriero.canonical.stream import Folder, unfold
 from arriero.dialects.base import AnswerContext, Decoder, Driver, Encoder, Endpoint
 from arriero.errors import ArrieroError, BackendBroken, BackendError, BackendFailed, BackendOverloaded, BackendRefused
+from arriero.wire.jsontext import json_forms
 
 
 class EventFilter(Protocol):
@@ -48,6 +48,40 @@ class Relay:
 
     def close(self, now_ns: int) -> bytes:
         return b""
+
+
+class Renamed:
+    """Bytes as they are but for the model's name, which becomes again what the client typed.
+
+    The name stands once in each message, as a member of its outermost object and near its beginning; inside of strings
+    a quote is escaped, so the pattern cannot be met there. A message is handed on when its line is complete.
+    """
+
+    __slots__ = ("_patterns", "_rest", "failed", "over", "usage")
+
+    def __init__(self, there: str, typed: str) -> None:
+        name, wanted = json_forms(there), json_forms(typed)[0]
+        self._patterns = tuple((key + form, key + wanted) for form in name for key in (b'"model":', b'"model": '))
+        self._rest = b""
+        self.failed: ArrieroError | None = None
+        self.over = False
+        self.usage: Usage | None = None
+
+    def feed(self, data: bytes, now_ns: int) -> bytes:
+        data = self._rest + data
+        cut = data.rfind(b"\n") + 1
+        self._rest = data[cut:]
+        return b"".join(map(self._renamed, data[:cut].splitlines(keepends=True))) if cut else b""
+
+    def close(self, now_ns: int) -> bytes:
+        rest, self._rest = self._rest, b""
+        return self._renamed(rest)
+
+    def _renamed(self, line: bytes) -> bytes:
+        for pattern, wanted in self._patterns:
+            if pattern in line:
+                return line.replace(pattern, wanted, 1)
+        return line
 
 
 class Transcode:
@@ -119,14 +153,12 @@ class Gather:
 
     def close(self, now_ns: int) -> bytes:
         whole = self._driver.decode(b"".join(self._pieces))
-        if isinstance(whole, Answer) and self._filters:
+        if not isinstance(whole, Answer):
+            raise BackendBroken("the backend gave vectors where an answer was asked for")
+        if self._filters:
             whole = _filtered(whole, self._filters)
-        if isinstance(whole, Embeddings):
-            _expect_as_many(whole, self._context)
-            self.usage = whole.usage
-        else:
-            self.usage = whole.finished.usage
-        if self._stream and isinstance(whole, Answer) and self._endpoint.encoder is not None:
+        self.usage = whole.finished.usage
+        if self._stream and self._endpoint.encoder is not None:
             return self._endpoint.encoder(self._context).feed(unfold(whole), now_ns)
         return self._endpoint.encode(whole, self._context, now_ns)
 
@@ -188,9 +220,3 @@ def _filtered(whole: Answer, filters: Sequence[EventFilter]) -> Answer:
         events = filter.feed(events)
     folder.feed(events)
     return folder.answer or whole
-
-
-def _expect_as_many(whole: Embeddings, context: AnswerContext) -> None:
-    request = context.request
-    if isinstance(request, EmbedRequest) and len(whole.vectors) != len(request.inputs):
-        raise BackendBroken(f"the backend gave {len(whole.vectors)} vectors for {len(request.inputs)} inputs")

@@ -41,7 +41,8 @@ def decide(offers: Sequence[Offer], fleet: Mapping[str, Member], tried: Collecti
     key = key_of(free[0].card.id)
     free = [offer for offer in free if key_of(offer.card.id) == key]
     if len(free) == 1:
-        return Decision(free[0], "only one left" if tried else "only one free" if len(offers) > 1 else "only")
+        rivals = sum(key_of(offer.card.id) == key for offer in offers)
+        return Decision(free[0], "only one left" if tried else "only one free" if rivals > 1 else "only")
     top = max(fleet[offer.backend].priority for offer in free)
     best = [offer for offer in free if fleet[offer.backend].priority == top]
     if len(best) == 1:

@@ -90,9 +90,7 @@ class Names:
             self._backends.setdefault(offer.backend.casefold(), offer.backend)
         self._aliases = {alias.casefold(): tuple(names) for alias, names in (aliases or {}).items()}
         self._by_tail = _grouped((_tail(key), key) for key in self._by_key)
-        self._by_beginning = _grouped(
-            (beginning, key) for key in self._by_key for beginning in _beginnings(key) if beginning not in self._by_key
-        )
+        self._by_beginning = _grouped((beginning, key) for key in self._by_key for beginning in _beginnings(key))
 
     @property
     def offers(self) -> tuple[Offer, ...]:

@@ -29,6 +29,13 @@ def json_string(text: str) -> bytes:
     return _encode(text) if text.isascii() else _ascii(text).encode()
 
 
+def json_forms(text: str) -> tuple[bytes, ...]:
+    """The JSON strings that other writers make of a text: in ASCII first, and in UTF-8 where that is another one."""
+    ascii_form = json_string(text)
+    utf8_form = _encode(text) if not text.isascii() else ascii_form
+    return (ascii_form,) if utf8_form == ascii_form else (ascii_form, utf8_form)
+
+
 def json_text(value: Any) -> bytes:
     """Any value as compact JSON in ASCII: what msgspec encodes, `Raw` included. Invalid UTF-8 becomes U+FFFD."""
     try:

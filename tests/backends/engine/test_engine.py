@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from arriero.backends.engine.engine import FOREVER, Engine
+from arriero.backends.engine.models import DEMO_PATH
 from arriero.canonical.catalog import Capability
 from arriero.errors import EngineCrashed, EngineMissing, ModelBroken, ModelNotFound
-from support.engine import FakeMachine, Stream, alive, ask, engine_processes, get, needs_engine, post
+from support.engine import FakeMachine, Stream, alive, ask, engine_processes, eventually, get, needs_engine, post
 from support.gguf import DAMAGED, PLAIN_TEMPLATE, QWEN_TEMPLATE, scripted, thinking, tool_call, truncated
 
 MakeEngine = Callable[..., Engine]
@@ -37,7 +38,7 @@ async def test_models_are_listed_and_changes_are_seen(make_engine: MakeEngine, m
     engine = make_engine()
     cards = {card.id: card for card in await engine.list_models()}
     assert list(cards) == ["embed:latest", "hello:latest", "random:latest"]
-    assert cards["embed:latest"].capabilities == {Capability.EMBEDDING}
+    assert cards["embed:latest"].capabilities == frozenset({Capability.EMBEDDING})
     assert cards["random:latest"].parameter_size == "118K"
     truncated(models / "half.gguf")
     (models / "random.gguf").unlink()
@@ -124,6 +125,19 @@ async def test_a_chat_and_what_is_loaded(make_engine: MakeEngine) -> None:
 
 
 @needs_engine
+@pytest.mark.skipif(not DEMO_PATH.is_file(), reason="the demo model is not in this tree")
+async def test_the_demo_model_answers(make_engine: MakeEngine) -> None:
+    engine = make_engine(demo_model=True)
+    lease = await engine.acquire("arriero-demo")
+    assert lease.context_length == (await engine.show("arriero-demo")).card.context_length
+    first, second = [(await ask(lease.pool, "hi"))["content"] for _ in range(2)]
+    lease.release()
+    assert first
+    # Its temperature is 0 unless a request says otherwise.
+    assert first == second
+
+
+@needs_engine
 async def test_two_requests_at_once(make_engine: MakeEngine) -> None:
     engine = make_engine(num_parallel=2)
     long, short = await asyncio.gather(engine.acquire("random"), engine.acquire("random"))
@@ -190,9 +204,9 @@ async def test_tools_and_thoughts_are_taken_apart(make_engine: MakeEngine, model
     lease.release()
     assert message["reasoning_content"].strip() == "Where is it cold?"
     (call,) = message["tool_calls"]
-    assert (call["function"]["name"], call["function"]["arguments"]) == ("get_weather", '{"city":"Oslo"}')
+    assert (call["function"]["name"], call["function"]["arguments"]) == ("get_weather", '{"city": "Oslo"}')
     (card,) = (card for card in await engine.list_models() if card.id == "agent:latest")
-    assert card.capabilities == {Capability.COMPLETION, Capability.TOOLS, Capability.THINKING}
+    assert card.capabilities == frozenset({Capability.COMPLETION, Capability.TOOLS, Capability.THINKING})
 
 
 @needs_engine
@@ -200,10 +214,10 @@ async def test_the_engine_corrects_a_template_that_only_talks_of_tools(make_engi
     scripted(models / "poser.gguf", "I have tools.", template="{# no tools here #}" + PLAIN_TEMPLATE)
     engine = make_engine()
     before = (await engine.show("poser")).card.capabilities
-    assert before == {Capability.COMPLETION, Capability.TOOLS}
+    assert before == frozenset({Capability.COMPLETION, Capability.TOOLS})
     (await engine.acquire("poser")).release()
-    assert (await engine.show("poser")).card.capabilities == {Capability.COMPLETION}
-    assert engine.loaded()[0].card.capabilities == {Capability.COMPLETION}
+    assert (await engine.show("poser")).card.capabilities == frozenset({Capability.COMPLETION})
+    assert engine.loaded()[0].card.capabilities == frozenset({Capability.COMPLETION})
 
 
 @needs_engine
@@ -253,7 +267,7 @@ async def test_a_client_that_goes_frees_its_slot(make_engine: MakeEngine) -> Non
     lease.release()
     lease = await engine.acquire("random")
     async with asyncio.timeout(5):
-        while (await get(lease.pool, "/slots"))[0]["is_processing"]:
+        while (await get(lease.pool, "/slots"))[0]["is_processing"]:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     lease.release()
 
@@ -266,9 +280,7 @@ async def test_a_cycle_of_loads_leaks_nothing(make_engine: MakeEngine) -> None:
         lease = await engine.acquire("hello")
         await ask(lease.pool, "hi")
         lease.release(keep_alive=0)
-        async with asyncio.timeout(5):
-            while engine.loaded() or engine_processes():
-                await asyncio.sleep(0.005)
+        await eventually(lambda: not engine.loaded() and not engine_processes())
         await asyncio.sleep(0.02)
         descriptors.append(len(os.listdir("/proc/self/fd")))
     assert descriptors[-1] <= descriptors[0]

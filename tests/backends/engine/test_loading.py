@@ -10,7 +10,7 @@ from arriero.backends.engine.models import ModelFile, Models
 from arriero.backends.engine.process import ChildSettings
 from arriero.backends.http.call import Timeouts
 from arriero.errors import ModelBroken
-from support.engine import ask, engine_processes, needs_engine, post
+from support.engine import ask, engine_processes, eventually, needs_engine, post
 from support.gguf import PLAIN_TEMPLATE, QWEN_TEMPLATE, repeated_tokens, scripted
 
 pytestmark = needs_engine
@@ -82,6 +82,4 @@ async def test_cancelled_at_any_time_it_leaves_no_process(shelf: Path, sockets: 
         else:
             loaded.pool.close()
             await loaded.child.stop()
-    async with asyncio.timeout(5):
-        while engine_processes():
-            await asyncio.sleep(0.01)
+    await eventually(lambda: not engine_processes())

@@ -160,6 +160,21 @@ async def test_plain_http_where_tls_is_expected() -> None:
         assert await refusal(Pool(Origin.parse(url), timeouts=Timeouts())) == (BackendUnreachable, message)
 
 
+@pytest.mark.parametrize("end", ["close", "reset"])
+async def test_a_server_that_leaves_in_the_handshake(end: str) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.reader.read(1)
+        if end == "reset":
+            peer.reset()
+
+    async with RawBackend(script) as backend:
+        url = f"https://127.0.0.1:{backend.port}"
+        kind, message = await refusal(Pool(Origin.parse(url), timeouts=Timeouts()))
+        assert kind is BackendUnreachable
+        # Unread bytes in the closed socket make a reset of either end.
+        assert message in (f"cannot reach {url}: connection reset", f"cannot reach {url}: the connection was closed")
+
+
 async def silent(peer: Peer) -> None:
     await peer.gone()
 

@@ -3,8 +3,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from arriero.backends.http.call import Call, Timeouts
-from arriero.backends.http.flight import UploadFailed
+from arriero.backends.http.call import Call, Head, Timeouts
+from arriero.backends.http.connection import Connection
+from arriero.backends.http.flight import Flight, UploadFailed
 from arriero.backends.http.origin import Origin
 from arriero.backends.http.pool import Pool
 from arriero.errors import BackendBroken, BackendTimeout, BackendUnreachable, Blame, ClientGone, Retry
@@ -172,6 +173,47 @@ async def test_the_first_byte_timeout_holds_over_the_second_try() -> None:
         await settled(pool)
 
 
+async def test_a_pause_holds_over_the_second_try() -> None:
+    dialling, go = asyncio.Event(), asyncio.Event()
+    go.set()
+
+    class Halting(Pool):
+        async def dial(self, connect: float | None) -> Connection:
+            dialling.set()
+            await go.wait()
+            return await super().dial(connect)
+
+    async with RawBackend(once_then("close"), saying(HELLO)) as backend:
+        pool = Halting(Origin.parse(backend.url), timeouts=Timeouts(), label="gpu1")
+        await pool.fetch(GET)
+        dialling.clear()
+        go.clear()
+        told = Told()
+        upstream = await pool.open(GET, told)
+        await dialling.wait()
+        upstream.pause()
+        go.set()
+        await eventually(lambda: backend.connections == 2)
+        await asyncio.sleep(0.05)
+        assert told.head is None
+        upstream.resume()
+        assert (await told.over()).answer == (200, b"hello")
+        await settled(pool)
+
+
+async def test_a_connection_that_dies_between_handshake_and_request() -> None:
+    async with RawBackend(saying(HELLO)) as backend:
+        pool = pool_of(backend)
+        connection = await pool.dial(1.0)
+        connection.close()
+        told = Told()
+        flight = Flight(pool, GET, told, Timeouts(), 0.0)
+        flight.start(connection, b"")
+        assert told.errors == []
+        assert (await told.over()).error == (BackendBroken, "gpu1 closed the connection before it answered")
+        await settled(pool)
+
+
 # ---- abort, pause, resume ------------------------------------------------------------------------------------------
 
 
@@ -215,19 +257,26 @@ async def test_after_the_end_the_hold_is_harmless() -> None:
         await settled(pool)
 
 
-async def test_an_abort_from_within_a_callback() -> None:
+@pytest.mark.parametrize(("at", "pieces_told"), [("head", []), ("body", [b"hello"])])
+async def test_an_abort_from_within_a_callback(at: str, pieces_told: list[bytes]) -> None:
     async with RawBackend(saying(HELLO)) as backend:
         pool = pool_of(backend)
 
         class Leaver(Told):
-            def on_head(self, head: object) -> None:
+            def on_head(self, head: Head) -> None:
+                super().on_head(head)
+                if at == "head":
+                    upstream.abort()
+
+            def on_body(self, data: bytes) -> None:
+                super().on_body(data)
                 upstream.abort()
 
         leaver = Leaver()
         upstream = await pool.open(GET, leaver)
         await eventually(lambda: pool.in_flight == 0)
         await settled(pool)
-        assert (leaver.pieces, leaver.ends, leaver.errors) == ([], 0, [])
+        assert (leaver.pieces, leaver.ends, leaver.errors) == (pieces_told, 0, [])
 
 
 async def test_a_paused_answer_stays_with_the_backend() -> None:

@@ -63,7 +63,7 @@ def test_a_duration(text: str, nanoseconds: int) -> None:
     ],
 )
 def test_not_a_duration(text: str, message: str) -> None:
-    with pytest.raises(golang.BadDuration, match="^") as caught:
+    with pytest.raises(golang.BadDuration) as caught:
         golang.duration_ns(text)
     assert str(caught.value) == message
 

@@ -3,30 +3,69 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+from msgspec import Struct
+
 from arriero.backends.base import Want
 from arriero.backends.engine.engine import Engine
 from arriero.backends.engine.instance import Lease
-from arriero.backends.http.call import Headers, Timeouts
+from arriero.backends.http.call import Call, Headers, Timeouts
 from arriero.canonical.catalog import LoadedModel, ModelCard, ModelDetail
+from arriero.canonical.requests import EmbedRequest
 from arriero.dialects.profiles import profile_of
-from arriero.errors import BackendError
+from arriero.errors import BackendError, BadRequest, EngineError
 
 _AUTOMATIC_LOADED = 3
+
+SPECIAL_TOKENS = 8
+"""Room for the tokens that a vocabulary puts around every text."""
+
+
+class _Tokenized(Struct):
+    tokens: tuple[int, ...]
+
+
+_tokens = msgspec.json.Decoder(_Tokenized).decode
 
 
 class EnginePlace:
     """A place on a loaded model, held until the request has ended."""
 
-    __slots__ = ("_lease", "model", "pool")
+    __slots__ = ("_headers", "_lease", "model", "pool")
 
-    def __init__(self, lease: Lease) -> None:
+    def __init__(self, lease: Lease, headers: Headers) -> None:
         self._lease = lease
+        self._headers = headers
         self.pool = lease.pool
         self.model = lease.model_alias
 
     def release(self, keep_alive: float | None) -> None:
         """The model's time in memory runs from here."""
         self._lease.release(keep_alive)
+
+    async def fit(self, request: EmbedRequest) -> EmbedRequest:
+        """Inputs cut to the context, as tokens: llama.cpp answers an overlong one with an error instead."""
+        inputs = [await self._fitted(one, request.truncate) for one in request.inputs]
+        return msgspec.structs.replace(request, inputs=tuple(inputs))
+
+    async def _fitted(self, one: str | tuple[int, ...], truncate: bool | None) -> str | tuple[int, ...]:
+        limit = self._lease.context_length
+        # A token is at least one byte: most texts need no counting.
+        if isinstance(one, str) and len(one.encode()) < limit - SPECIAL_TOKENS:
+            return one
+        tokens = one if not isinstance(one, str) else await self._tokens(one)
+        if len(tokens) <= limit:
+            return one
+        if truncate is False:
+            raise BadRequest("the input length exceeds the context length")
+        return tokens[:limit]
+
+    async def _tokens(self, text: str) -> tuple[int, ...]:
+        body = msgspec.json.encode({"content": text, "add_special": True})
+        head, answer = await self.pool.fetch(Call("POST", "/tokenize", self._headers, body))
+        if head.status != 200:
+            raise EngineError(f"{self.model} could not count the tokens of an input (HTTP {head.status})")
+        return _tokens(answer).tokens
 
     async def diagnose(self) -> BackendError | None:
         """The crash of the model's process, if that is why the answer was cut."""
@@ -79,7 +118,7 @@ class EngineBackend:
     async def reach(self, want: Want) -> EnginePlace:
         """A place on the model, which is loaded if it is not. Waits its turn."""
         lease = await self.engine.acquire(want.model, num_ctx=want.context_length, embedding=want.embedding)
-        return EnginePlace(lease)
+        return EnginePlace(lease, self.headers)
 
     async def load(self, model: str, keep_alive: float | None) -> None:
         """Bring the model into memory for `keep_alive` seconds; 0 takes it out."""

@@ -81,7 +81,7 @@ class Lease:
     def release(self, keep_alive: float | None = None) -> None:
         """Give the place back; only the first call counts. The model stays for `keep_alive` seconds from now.
 
-        `None` is the engine's default, 0 unloads as soon as nobody uses it, `FOREVER` never.
+        `None` is the engine's default, 0 unloads as soon as nobody uses it, `FOREVER` or a negative number never.
         """
         if not self._released:
             self._released = True
@@ -95,10 +95,6 @@ class Lease:
         child = self._instance.child
         if child is None:
             return None
-        try:
-            async with asyncio.timeout(seconds):
-                await child.gone()
-        except TimeoutError:
-            return None
+        await child.settle(seconds)
         failure = child.failure()
         return failure if isinstance(failure, EngineCrashed) else None

@@ -13,7 +13,7 @@ from arriero.backends.engine.process import Child, ChildSettings
 from arriero.backends.http.call import Call, Timeouts
 from arriero.backends.http.origin import Origin
 from arriero.backends.http.pool import Pool
-from arriero.errors import EngineError, ModelBroken
+from arriero.errors import BackendError, EngineError, ModelBroken
 
 PROPS_TIMEOUTS = Timeouts(connect=5.0, first_byte=10.0, idle=10.0, total=20.0)
 
@@ -56,10 +56,15 @@ async def load(
             Origin.parse(f"unix://{quote(str(child.socket))}"), timeouts=timeouts, label=f"{label} ({model.id})"
         )
         return Loaded(child, pool, None if settings.embedding else await _supports_tools(model, pool))
+    except BackendError as error:
+        # Nobody but a dying process leaves the first question without an answer; its own word says more.
+        await child.settle()
+        failure = child.failure()
+        await child.end()
+        raise failure or EngineError(f"{model.id} was loaded and does not answer: {error.message}") from error
     except BaseException:
         # Also when cancelled: the process belongs to nobody yet.
-        child.kill()
-        await asyncio.shield(child.gone())
+        await child.end()
         raise
 
 

@@ -118,10 +118,10 @@ class Child:
             async with asyncio.timeout(ready_seconds):
                 await self._until_ready()
         except TimeoutError:
-            await self._end_now()
+            await self.end()
             raise EngineError(f"{settings.alias} was not loaded within {ready_seconds:g} seconds") from None
         except BaseException:
-            await self._end_now()
+            await self.end()
             raise
         return self
 
@@ -147,6 +147,12 @@ class Child:
         assert self.exit_code is not None
         return self.exit_code
 
+    async def settle(self, seconds: float = 1.0) -> None:
+        """Wait for the end of the process, but not long: a cut connection is seen before the end is."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._gone.wait()
+
     def failure(self) -> EngineError | None:
         """Why the process ended; `None` while it runs or if it was asked to."""
         if self.exit_code is None or self._stopping:
@@ -162,16 +168,13 @@ class Child:
             async with asyncio.timeout(grace_seconds):
                 await self._gone.wait()
         except TimeoutError:
-            await self._end_now()
+            await self.end()
 
-    def kill(self) -> None:
-        """SIGKILL, without waiting. The end comes through `gone` and `on_exit`."""
+    async def end(self) -> None:
+        """SIGKILL, and wait until nothing is left of it."""
         self._stopping = True
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
-
-    async def _end_now(self) -> None:
-        self.kill()
         await asyncio.shield(self._keeper)
 
     async def _until_ready(self) -> None:

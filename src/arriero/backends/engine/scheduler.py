@@ -33,9 +33,10 @@ from arriero.errors import ArrieroError, Busy, EngineError, InternalError, Model
 class Settings(Struct, frozen=True, kw_only=True):
     """How an engine behaves.
 
-    `keep_alive` and `load_seconds` are seconds. `num_parallel` requests run at once on one model, `max_queue` may wait
-    in all. `threads` per model; `None` takes all cores. `environment` is the gateway's own, for what children need of
-    it. `check_memory` off loads whatever is asked for. `timeouts` are those of calls to a model.
+    `keep_alive` and `load_seconds` are seconds; a negative keep-alive is for ever. `num_parallel` requests run at once
+    on one model, `max_queue` may wait in all. `threads` per model; `None` takes all cores. `environment` is the
+    gateway's own, for what children need of it. `check_memory` off loads whatever is asked for. `timeouts` are those
+    of calls to a model.
     """
 
     keep_alive: float = 300.0
@@ -73,6 +74,7 @@ class Scheduler:
         self.faults = Faults()
         self.supports_tools: dict[Fingerprint, bool] = {}
         self._settings = settings
+        self._default_keep_alive = _endless(settings.keep_alive)
         self._label = label
         self._machine = machine
         self._clock = clock
@@ -207,7 +209,7 @@ class Scheduler:
         now = self._clock()
         instance.runs -= 1
         instance.used_at = now
-        instance.keep_alive = self._settings.keep_alive if keep_alive is None else keep_alive
+        instance.keep_alive = self._default_keep_alive if keep_alive is None else _endless(keep_alive)
         instance.deadline = now + instance.keep_alive
         self._dispatch()
 
@@ -264,8 +266,8 @@ class Scheduler:
             embedding=waiter.embedding,
             context_length=waiter.context_length,
             need=wanted,
-            keep_alive=self._settings.keep_alive,
-            deadline=now + self._settings.keep_alive,
+            keep_alive=self._default_keep_alive,
+            deadline=now + self._default_keep_alive,
             used_at=now,
         )
         self._instances[instance.key] = instance
@@ -358,6 +360,11 @@ class Scheduler:
             too_much = waiter.context_length >= instance.context_length or not isinstance(error, ModelTooLarge)
             if waiter.key == instance.key and too_much:
                 self._refuse(waiter, error)
+
+
+def _endless(keep_alive: float) -> float:
+    """Negative is for ever, as in Ollama."""
+    return FOREVER if keep_alive < 0 else keep_alive
 
 
 def _fail(waiter: _Waiter, error: ArrieroError) -> None:

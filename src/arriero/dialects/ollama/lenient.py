@@ -192,6 +192,7 @@ def _reader(field: shapes.Field) -> tuple[_Read, str]:
     kind, name = _present(field.type), field.encode_name
     if isinstance(kind, shapes.ListType):
         item = _present(kind.item_type)
+        read_item: _Read
         if isinstance(item, shapes.StructType):
             read_item, wanted = _struct(item.cls), _GO_STRUCTS[item.cls]
         else:

@@ -58,7 +58,7 @@ _CUT = Failed("the backend's answer was cut off before its end", cut=True)
 class Reader:
     """Chunks to events: what a stream and a whole answer have in common."""
 
-    __slots__ = ("_bracketer", "_calls", "_finish", "_timings", "_usage", "ended", "over")
+    __slots__ = ("_bracketer", "_calls", "_finish", "_said", "_timings", "_usage", "ended", "over")
 
     def __init__(self) -> None:
         self._bracketer = Bracketer()
@@ -66,6 +66,7 @@ class Reader:
         self._finish: str | None = None
         self._usage: WireUsage | None = None
         self._timings: WireTimings | None = None
+        self._said = False
         self.ended = False  # the backend has said that its answer is complete
         self.over = False  # Finished or Failed is out
 
@@ -90,8 +91,12 @@ class Reader:
             if not choice.index:
                 said = self._choice(choice, out)
                 break
-        if self._finish or (chunk.usage is not None and not said):
-            # Usage beside content says nothing: vLLM can be told to count in every chunk.
+        if said:
+            self._said = True
+        elif chunk.usage is not None and (self._said or not chunk.choices):
+            # Usage beside content says nothing: vLLM can be told to count in every chunk, the first one too.
+            self.ended = True
+        if self._finish:
             self.ended = True
 
     def _choice(self, choice: Choice, out: list[Event]) -> bool:
@@ -157,7 +162,8 @@ class Reader:
         try:
             calls: list[ToolCall] = self._calls.finish()
         except BadCall as error:
-            return self.fail(Failed(str(error)), out)
+            cut = REASONS.get(self._finish or "") is Reason.LENGTH
+            return self.fail(Failed(f"{error} (the answer reached its token limit)" if cut else str(error)), out)
         for call in calls:
             self._bracketer.call(out, call)
         reason = REASONS.get(self._finish or "", Reason.STOP)
@@ -224,10 +230,12 @@ class StreamDecoder:
                 shown = word[:200].decode(errors="replace")
                 reader.fail(Failed(f"the backend sent an event that is not JSON: {shown}"), out)
             return
-        if chunk.choices is None and chunk.usage is None and not chunk.error:
+        if chunk.choices is None and chunk.usage is None and chunk.x_groq is None and not present(chunk.error):
+            # A ping, or an error in another form: no answer has begun with it.
             failure = _unusual(data)
             if failure is not None:
-                return reader.fail(failure, out)
+                reader.fail(failure, out)
+            return
         reader.chunk(chunk, out)
 
 

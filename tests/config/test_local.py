@@ -1,0 +1,34 @@
+import pytest
+
+from arriero.config import Config, OllamaConfig, ServerConfig
+from arriero.config.local import LOCAL_SERVERS, candidates, is_own_address
+
+
+@pytest.mark.parametrize(
+    ("server", "url", "own"),
+    [
+        (ServerConfig(), "http://127.0.0.1:11434", True),
+        (ServerConfig(), "http://localhost:11434/v1", True),
+        (ServerConfig(), "http://[::1]:11434", True),
+        (ServerConfig(), "http://0.0.0.0:11434", True),
+        (ServerConfig(), "http://127.0.0.1:11435", False),
+        (ServerConfig(), "http://10.0.0.1:11434", False),
+        (ServerConfig(), "http://host:11434", False),
+        (ServerConfig(host=""), "http://127.0.0.1:11434", True),
+        (ServerConfig(host="10.0.0.1"), "http://127.0.0.1:11434", False),
+        (ServerConfig(port=80), "http://localhost", True),
+        (ServerConfig(listen=("10.0.0.1:1", ":2")), "http://localhost:2", True),
+    ],
+)
+def test_own_address(server: ServerConfig, url: str, own: bool) -> None:
+    assert is_own_address(Config(server=server), url) is own
+
+
+def test_candidates_leave_out_what_is_configured() -> None:
+    names = [server.name for server in LOCAL_SERVERS]
+    assert names == ["ollama", "ollama-11435", "lmstudio", "llama-server", "vllm"]
+    config = Config(
+        server=ServerConfig(port=1),
+        backends=(OllamaConfig(name="x", url="http://localhost:11434"), OllamaConfig(name="vllm", url="http://h")),
+    )
+    assert [server.name for server in candidates(config)] == ["ollama-11435", "lmstudio", "llama-server"]

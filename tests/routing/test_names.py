@@ -1,0 +1,246 @@
+"""A client's text in, the offers it means out."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arriero.canonical.catalog import ModelCard
+from arriero.errors import AmbiguousModel, ModelForbidden, ModelNotFound
+from arriero.routing.names import Names, Offer, Patterns, has_tag, key_of, listed_name
+
+
+def offers(text: str) -> list[Offer]:
+    """`backend=id backend=id`."""
+    pairs = (pair.partition("=") for pair in text.split())
+    return [Offer(backend, ModelCard(id=id)) for backend, _, id in pairs]
+
+
+def shown(found: tuple[Offer, ...]) -> str:
+    return " ".join(f"{offer.backend}={offer.card.id}" for offer in found)
+
+
+FLEET = offers(
+    "gpu1=llama3:latest gpu1=qwen3:4b gpu1=qwen3:32b gpu1=hf.co/unsloth/Phi-4-GGUF:Q4_K_M"
+    " gpu2=llama3:latest gpu2=gemma3:12b"
+    " router=openai/gpt-4o router=openai/gpt-4o-mini router=google/gemma3:27b router=deepseek/r1:free"
+    " lab=gpt-oss lab=meta/llama3 lab=localhost:5000/own"
+)
+ALIASES = {
+    "fast": ["qwen3:4b", "gpt-4o-mini"],
+    "llama3": ["gemma3:12b"],
+    "Away": ["nobody", "gpt-4o"],
+    "gone": ["nobody", "nothing"],
+    "twice": ["r1", "deepseek/r1:free", "gpt-oss"],
+    "vague": ["qwen3", "gpt-oss"],
+    "gpt-oss": ["llama3"],
+    "gpt-4o": ["qwen3:4b"],
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        # Exact: the backend's own id, whatever its letter case, from everyone who has it.
+        ("llama3:latest", "gpu1=llama3:latest gpu2=llama3:latest"),
+        ("LLaMA3:Latest", "gpu1=llama3:latest gpu2=llama3:latest"),
+        ("openai/gpt-4o", "router=openai/gpt-4o"),
+        ("hf.co/unsloth/phi-4-gguf:q4_k_m", "gpu1=hf.co/unsloth/Phi-4-GGUF:Q4_K_M"),
+        (" qwen3:4b ", "gpu1=qwen3:4b"),
+        ("deepseek/r1:free", "router=deepseek/r1:free"),
+        # Exact beats alias.
+        ("gpt-oss", "lab=gpt-oss"),
+        # Alias beats `:latest`, and the tail.
+        ("llama3", "gpu2=gemma3:12b"),
+        ("gpt-4o", "gpu1=qwen3:4b"),
+        ("FAST", "gpu1=qwen3:4b router=openai/gpt-4o-mini"),
+        ("away", "router=openai/gpt-4o"),
+        ("twice", "router=deepseek/r1:free lab=gpt-oss"),
+        ("vague", "lab=gpt-oss"),
+        # With `:latest` where the id has no tag.
+        ("gpt-oss:latest", "lab=gpt-oss"),
+        ("openai/gpt-4o:latest", "router=openai/gpt-4o"),
+        ("localhost:5000/own:latest", "lab=localhost:5000/own"),
+        # Pinned to a backend: by id, with or without `:latest`, by tail, by beginning.
+        ("gpu2/llama3", "gpu2=llama3:latest"),
+        ("GPU2/llama3:latest", "gpu2=llama3:latest"),
+        ("router/openai/gpt-4o", "router=openai/gpt-4o"),
+        ("router/gpt-4o", "router=openai/gpt-4o"),
+        ("lab/llama3", "lab=meta/llama3"),
+        ("gpu2/gemma3", "gpu2=gemma3:12b"),
+        ("router/gemma3", "router=google/gemma3:27b"),
+        # Tail.
+        ("gpt-4o-mini", "router=openai/gpt-4o-mini"),
+        ("r1:free", "router=deepseek/r1:free"),
+        ("own", "lab=localhost:5000/own"),
+        ("phi-4-gguf:Q4_K_M", "gpu1=hf.co/unsloth/Phi-4-GGUF:Q4_K_M"),
+        # Beginning, up to a tag.
+        ("r1", "router=deepseek/r1:free"),
+        ("deepseek/r1", "router=deepseek/r1:free"),
+        ("Phi-4-GGUF", "gpu1=hf.co/unsloth/Phi-4-GGUF:Q4_K_M"),
+        ("google/gemma3", "router=google/gemma3:27b"),
+    ],
+)
+def test_names(text: str, answer: str) -> None:
+    assert shown(Names(FLEET, aliases=ALIASES).resolve(text)) == answer
+
+
+@pytest.mark.parametrize(
+    ("fleet", "text", "answer"),
+    [
+        # One step of the order against the next, all else being equal.
+        ("a=b/m a=x/b/m b=m", "b/m", "a=b/m"),  # exact, pin, tail
+        ("a=x/b/m b=m", "b/m", "b=m"),  # pin, tail
+        ("a=x/m a=m:7b", "m", "a=x/m"),  # tail, beginning
+        ("a=m:latest a=x/m", "m", "a=m:latest"),  # `:latest`, tail
+        ("a=m b=m:latest", "m:latest", "a=m b=m:latest"),  # two spellings of one model
+        ("a=x/m b=y/m", "a/m", "a=x/m"),  # a pin looks at its own backend only
+        ("a=x/m b=m", "a/m", "a=x/m"),
+        ("a=m:7b b=m", "a/m", "a=m:7b"),
+    ],
+)
+def test_the_order(fleet: str, text: str, answer: str) -> None:
+    assert shown(Names(offers(fleet)).resolve(text)) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "candidates"),
+    [
+        ("qwen3", ("qwen3:32b", "qwen3:4b")),
+        ("gpu1/qwen3", ("qwen3:32b", "qwen3:4b")),
+        ("gemma3", ("gemma3:12b", "google/gemma3:27b")),
+    ],
+)
+def test_an_ambiguity_names_the_candidates(text: str, candidates: tuple[str, ...]) -> None:
+    with pytest.raises(AmbiguousModel) as raised:
+        Names(FLEET, aliases=ALIASES).resolve(text)
+    assert (raised.value.name, raised.value.candidates) == (text, candidates)
+    assert raised.value.message == (
+        f"model '{text}' not found: the name is ambiguous, it may mean {', '.join(candidates)}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nope", "model 'nope' not found"),
+        ("", "model '' not found"),
+        (":latest", "model ':latest' not found"),
+        ("qwen3:", "model 'qwen3:' not found"),
+        ("qwen", "model 'qwen' not found"),
+        ("gpu1/", "model 'gpu1/' not found"),
+        ("gpu2/qwen3:4b", "model 'gpu2/qwen3:4b' not found"),
+        ("gpu1/gpu1/llama3", "model 'gpu1/gpu1/llama3' not found"),
+        ("r1:paid", "model 'r1:paid' not found"),
+        ("gone", "model 'gone' not found: none of nobody, nothing is there"),
+    ],
+)
+def test_what_is_not_there(text: str, message: str) -> None:
+    with pytest.raises(ModelNotFound) as raised:
+        Names(FLEET, aliases=ALIASES).resolve(text)
+    assert (type(raised.value), raised.value.name, raised.value.message) == (ModelNotFound, text, message)
+
+
+def test_a_text_of_many_segments_is_only_a_name() -> None:
+    with pytest.raises(ModelNotFound):
+        Names(FLEET).resolve("gpu1/" * 50_000)
+
+
+def test_hidden_models() -> None:
+    names = Names(
+        FLEET,
+        aliases={"best": ["gpt-4o", "qwen3:32b"], "other": ["openai/gpt-4o", "qwen3:4b"], "worst": ["openai/gpt-4o"]},
+        overall=Patterns(exclude=("openai/*",)),
+        per_backend={"gpu1": Patterns(exclude=("LLAMA3", "*:32b")), "gpu2": Patterns(include=("llama*",))},
+    )
+    assert shown(names.offers) == (
+        "gpu1=qwen3:4b gpu1=hf.co/unsloth/Phi-4-GGUF:Q4_K_M gpu2=llama3:latest router=google/gemma3:27b"
+        " router=deepseek/r1:free lab=gpt-oss lab=meta/llama3 lab=localhost:5000/own"
+    )
+    assert shown(names.resolve("llama3")) == "gpu2=llama3:latest"
+    assert shown(names.resolve("qwen3")) == "gpu1=qwen3:4b"
+    assert shown(names.resolve("other")) == "gpu1=qwen3:4b"
+    for text in ("openai/gpt-4o", "OpenAI/gpt-4o:latest", "router/openai/gpt-4o", "gemma3:12b", "best", "worst"):
+        with pytest.raises(ModelForbidden) as raised:
+            names.resolve(text)
+        assert (raised.value.status, raised.value.message) == (403, f"Model '{text}' is not allowed by the filter")
+    with pytest.raises(ModelNotFound):
+        names.resolve("gpu1/llama3")  # hidden there, and to be had elsewhere
+
+
+@pytest.mark.parametrize(
+    ("include", "exclude", "id", "admitted"),
+    [
+        ((), (), "a", True),
+        (("a*",), (), "abc", True),
+        (("a*",), (), "ABC", True),
+        (("A*",), (), "abc", True),
+        (("a*",), (), "bac", False),
+        (("a*",), ("*c",), "abc", False),
+        ((), ("google/*:free",), "google/gemma:free", False),
+        ((), ("google/*:free",), "google/gemma", True),
+        # Both spellings of a name without a tag are the same name.
+        (("llama3",), (), "llama3:latest", True),
+        (("llama3:latest",), (), "llama3", True),
+        (("llama3",), (), "llama3:8b", False),
+    ],
+)
+def test_patterns(include: tuple[str, ...], exclude: tuple[str, ...], id: str, admitted: bool) -> None:
+    assert Patterns(include, exclude).admit(id) is admitted
+
+
+@pytest.mark.parametrize(
+    ("id", "tagged", "listed", "key"),
+    [
+        ("llama3", False, "llama3:latest", "llama3"),
+        ("llama3:latest", True, "llama3:latest", "llama3"),
+        ("Llama3:8B", True, "Llama3:8B", "llama3:8b"),
+        ("host:5000/name", False, "host:5000/name:latest", "host:5000/name"),
+        ("deepseek/r1:free", True, "deepseek/r1:free", "deepseek/r1:free"),
+    ],
+)
+def test_tags(id: str, tagged: bool, listed: str, key: str) -> None:
+    assert (has_tag(id), listed_name(id), key_of(id)) == (tagged, listed, key)
+
+
+def test_what_the_index_holds() -> None:
+    names = Names(offers("a=m:latest b=M c=n"), aliases={"Fast": ("m",)})
+    assert {key: shown(found) for key, found in names.models.items()} == {"m": "a=m:latest b=M", "n": "c=n"}
+    assert names.aliases == {"fast": ("m",)}
+    assert shown(names.offers) == "a=m:latest b=M c=n"
+
+
+SEGMENT = st.sampled_from(["a", "b", "m", "Mm", "x"])
+ID = st.builds(
+    lambda parts, tag: "/".join(parts) + tag,
+    st.lists(SEGMENT, min_size=1, max_size=3),
+    st.sampled_from(["", ":latest", ":7b", ":free"]),
+)
+SOME = st.lists(st.builds(Offer, st.sampled_from(["a", "b", "c"]), st.builds(ModelCard, id=ID)), max_size=8)
+
+
+@given(SOME, ID)
+def test_an_answer_is_one_model_or_an_error_that_names_several(fleet: list[Offer], text: str) -> None:
+    names = Names(fleet)
+    try:
+        found = names.resolve(text)
+    except AmbiguousModel as error:
+        assert len(error.candidates) > 1
+        assert set(error.candidates) <= {offer.card.id for offer in fleet}
+    except ModelNotFound:
+        assert all(key_of(offer.card.id) != key_of(text) for offer in fleet)
+    else:
+        assert found
+        assert set(found) <= set(fleet)
+        assert len({key_of(offer.card.id) for offer in found}) == 1
+
+
+@given(SOME)
+def test_every_listed_name_means_its_model_and_all_who_have_it(fleet: list[Offer]) -> None:
+    names = Names(fleet)
+    for offer in fleet:
+        same = tuple(other for other in fleet if key_of(other.card.id) == key_of(offer.card.id))
+        for text in (offer.card.id, offer.card.id.upper(), listed_name(offer.card.id)):
+            assert names.resolve(text) == same
+        assert offer in names.resolve(f"{offer.backend}/{offer.card.id}") or any(
+            key_of(other.card.id) == key_of(f"{offer.backend}/{offer.card.id}") for other in fleet
+        )
