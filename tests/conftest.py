@@ -1,4 +1,4 @@
-"""What all tests share: how hypothesis searches. No test may fail because the machine was slow, or on one run in ten."""
+"""What all tests share: how hypothesis searches. No test fails because the machine was slow, or on one run in ten."""
 
 from hypothesis import HealthCheck, settings
 

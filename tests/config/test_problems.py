@@ -62,10 +62,16 @@ E = {"name": "e", "kind": "engine"}
             {"filters": [{"clamps": {"max_token": {"max": 1}}}]},
             "filters[0].clamps.max_token: unknown key; the nearest known one is 'max_tokens'",
         ),
-        ({"filters": [{"clamps": {"seed": {"mx": 1}}}]}, "filters[0].clamps.seed.mx: unknown key; the nearest known one is 'max'"),
-        ({"filters": [{"set": {"temprature": 1}}]}, "filters[0].set.temprature: unknown key; the nearest known one is 'temperature'"),
+        (
+            {"filters": [{"clamps": {"seed": {"mx": 1}}}]},
+            "filters[0].clamps.seed.mx: unknown key; the nearest known one is 'max'",
+        ),
+        (
+            {"filters": [{"set": {"temprature": 1}}]},
+            "filters[0].set.temprature: unknown key; the nearest known one is 'temperature'",
+        ),
     ],
-)  # fmt: skip
+)
 def test_sentences(data: dict[str, Any], sentence: str) -> None:
     assert sentences(data) == [sentence]
 

@@ -1,3 +1,5 @@
+from typing import get_args
+
 import pytest
 from pydantic import ValidationError
 
@@ -105,7 +107,7 @@ def test_knobs_that_are_given() -> None:
 
 
 def test_every_knob_but_stop_can_be_clamped() -> None:
-    assert set(ClampKnob.__args__) == set(Knobs.model_fields) - {"stop"}
+    assert set(get_args(ClampKnob)) == set(Knobs.model_fields) - {"stop"}
 
 
 @pytest.mark.parametrize(

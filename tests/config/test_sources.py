@@ -1,63 +1,7 @@
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
 import pytest
 
-from arriero.config import Address, Config, ConfigError, EngineConfig, Flags, Loaded, OllamaConfig, OpenAIConfig, load
-from arriero.config.flags import FLAG_SETTINGS
-
-
-@dataclass(frozen=True)
-class Place:
-    """A folder to start in and a home, both empty."""
-
-    cwd: Path
-    home: Path
-
-    def load(self, flags: Flags | None = None, env: Mapping[str, str] | None = None) -> Loaded:
-        return load(flags or Flags(), env or {}, self.cwd, self.home)
-
-    def fails(self, flags: Flags | None = None, env: Mapping[str, str] | None = None) -> list[str]:
-        with pytest.raises(ConfigError) as caught:
-            self.load(flags, env)
-        return [problem.replace(f"{self.cwd}/", "") for problem in caught.value.problems]
-
-    def file(self, text: str) -> "Place":
-        (self.cwd / "arriero.yaml").write_text(text)
-        return self
-
-    def dotenv(self, text: str) -> "Place":
-        (self.cwd / ".env").write_text(text)
-        return self
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    (tmp_path / "cwd").mkdir()
-    (tmp_path / "home").mkdir()
-    return Place(tmp_path / "cwd", tmp_path / "home")
-
-
-def openai_of(loaded: Loaded) -> OpenAIConfig:
-    (found,) = [item for item in loaded.config.backends if isinstance(item, OpenAIConfig) and item.name == "openai"]
-    return found
-
-
-def engine_of(loaded: Loaded) -> EngineConfig:
-    (found,) = [item for item in loaded.config.backends if isinstance(item, EngineConfig)]
-    return found
-
-
-def names(loaded: Loaded) -> list[str]:
-    return [backend.name for backend in loaded.config.backends]
-
-
-def key_of(backend: object) -> str | None:
-    secret = getattr(backend, "api_key", None)
-    return secret.get_secret_value() if secret is not None else None
-
+from arriero.config import Address, Config, EngineConfig, Flags, OllamaConfig
+from support.config import Place, engine_of, key_of, names, openai_of
 
 # ---- nothing said --------------------------------------------------------------------------------------------------
 
@@ -145,36 +89,6 @@ def test_variables_in_the_file_come_from_the_environment_and_the_dotenv(place: P
     assert (loaded.config.server.host, loaded.config.server.cors_origins) == ("3", ("http://2",))
 
 
-# ---- every flag, every variable -------------------------------------------------------------------------------------
-
-FLAGS: list[tuple[str, Any, str, object]] = [
-    ("host", "0.0.0.0", "server.host", "0.0.0.0"),
-    ("port", "8080", "server.port", 8080),
-    ("log_level", "DEBUG", "logging.level", "debug"),
-    ("models_dir", "/models", "engine.models_dir", Path("/models")),
-    ("demo_model", False, "engine.demo_model", False),
-]
-
-
-def setting(loaded: Loaded, name: str) -> object:
-    value: Any = engine_of(loaded) if name.startswith("engine.") else loaded.config
-    for part in name.removeprefix("engine.").split("."):
-        value = getattr(value, part)
-    return value
-
-
-@pytest.mark.parametrize(("field", "given", "name", "expected"), FLAGS)
-def test_flags(place: Place, field: str, given: Any, name: str, expected: object) -> None:
-    loaded = place.load(Flags(**{field: given}))
-    assert setting(loaded, name) == expected
-    origin = loaded.origin(name.replace("engine.", "backends.local."))
-    assert (origin.kind, origin.name) == ("flag", FLAG_SETTINGS[field][0])
-
-
-def test_the_table_of_flags_is_whole() -> None:
-    assert {field for field, *_ in FLAGS} == FLAG_SETTINGS.keys()
-
-
 def test_an_engine_flag_without_an_engine_is_a_warning(place: Place) -> None:
     loaded = place.file("backends: []").load(Flags(models_dir="/m"))
     assert loaded.warnings == ("--models-dir has no effect: the file names no backend of kind engine",)
@@ -195,115 +109,9 @@ def test_paths_start_at_the_files_folder_or_the_current_one(place: Place) -> Non
     assert engine_of(place.load(env={"OLLAMA_MODELS": "~/m"})).models_dir == place.home / "m"
 
 
-# ---- the backend openai ---------------------------------------------------------------------------------------------
-
-URL, OTHER = "http://h:1/v1", "http://other/v1"
-
-NAMED: list[tuple[Flags, dict[str, str], str | None, str | None, str | None]] = [
-    # flags, environment -> URL, key, profile; None is no such backend
-    (Flags(), {}, None, None, None),
-    (Flags(), {"OPENAI_API_KEY": "k"}, "https://api.openai.com/v1", "k", "openai"),
-    (Flags(), {"OPENAI_BASE_URL": URL}, URL, None, "generic"),
-    (Flags(), {"OPENAI_BASE_URL": URL + "/", "OPENAI_API_KEY": "k"}, URL, "k", "generic"),
-    (Flags(), {"openai_base_url": URL, "Openai_Api_Key": "k"}, URL, "k", "generic"),
-    (Flags(), {"BASE_URL": URL, "API_KEY": "k"}, URL, "k", "generic"),
-    (Flags(), {"BASE_URL": URL, "OPENAI_API_KEY": "k"}, URL, "k", "generic"),
-    (Flags(), {"OPENAI_BASE_URL": URL, "BASE_URL": OTHER, "OPENAI_API_KEY": "k", "API_KEY": "x"}, URL, "k", "generic"),
-    (Flags(), {"API_KEY": "k"}, None, None, None),
-    (Flags(), {"BASE_URL": URL}, None, None, None),
-    (Flags(base_url=URL), {}, URL, None, "generic"),
-    (Flags(base_url=URL), {"OPENAI_BASE_URL": OTHER, "OPENAI_API_KEY": "k"}, URL, "k", "generic"),
-    (Flags(api_key="f"), {"OPENAI_BASE_URL": OTHER, "OPENAI_API_KEY": "k"}, OTHER, "f", "generic"),
-    (Flags(api_key="f"), {}, "https://api.openai.com/v1", "f", "openai"),
-    (Flags(base_url="https://openrouter.ai/api/v1"), {}, "https://openrouter.ai/api/v1", None, "openrouter"),
-]
-
-
-@pytest.mark.parametrize(("flags", "env", "url", "key", "profile"), NAMED)
-def test_the_backend_openai(
-    place: Place, flags: Flags, env: dict[str, str], url: str | None, key: str | None, profile: str | None
-) -> None:
-    loaded = place.load(flags, env)
-    if url is None:
-        assert names(loaded) == ["local"]
-        return
-    assert names(loaded) == ["openai", "local"]
-    backend = openai_of(loaded)
-    assert (backend.url, key_of(backend), backend.profile) == (url, key, profile)
-
-
-@pytest.mark.parametrize(
-    ("flags", "env", "models", "capabilities"),
-    [
-        (Flags(), {}, (), None),
-        (Flags(models=["a", "b,c", '["d"]']), {}, ("a", "b", "c", "d"), None),
-        (Flags(), {"MODELS": '["a","b"]'}, ("a", "b"), None),
-        (Flags(), {"models": "a,b"}, ("a", "b"), None),
-        (Flags(models=["x"]), {"MODELS": "a"}, ("x",), None),
-        (Flags(capabilities=["tools,vision"]), {}, (), ("completion", "tools", "vision")),
-        (Flags(capabilities=["tools", "completion"]), {}, (), ("completion", "tools")),
-        (Flags(), {"CAPABILITIES": '["thinking"]'}, (), ("completion", "thinking")),
-    ],
-)
-def test_models_and_capabilities(
-    place: Place, flags: Flags, env: dict[str, str], models: tuple[str, ...], capabilities: tuple[str, ...] | None
-) -> None:
-    backend = openai_of(place.load(flags, {"OPENAI_BASE_URL": URL, **env}))
-    assert backend.extra_models == models
-    given = {name: tuple(item.value for item in words) for name, words in backend.models.capabilities.items()}
-    assert given == ({} if capabilities is None else {"*": capabilities})
-
-
-def test_the_old_name_of_capabilities_is_a_warning(place: Place) -> None:
-    loaded = place.load(env={"OPENAI_BASE_URL": URL, "CAPACITIES": '["tools"]'})
-    assert loaded.warnings == ("CAPACITIES is deprecated: use CAPABILITIES",)
-    assert "*" in openai_of(loaded).models.capabilities
-
-
-def test_models_of_nobody(place: Place) -> None:
-    assert place.load(env={"MODELS": "a", "CAPABILITIES": "tools"}).warnings == ()
-    assert place.fails(Flags(models=["a"], capabilities=["tools"])) == [
-        "--models: needs a backend of the OpenAI API: give --base-url or --api-key as well",
-        "--capabilities: needs a backend of the OpenAI API: give --base-url or --api-key as well",
-    ]
-
-
-def test_wrong_capabilities(place: Place) -> None:
-    (problem,) = place.fails(Flags(base_url=URL, capabilities=["tool"]))
-    assert problem.startswith("--capabilities (backends[0].models.capabilities.*[1]): is not one of completion, tools,")
-    assert problem.endswith("; did you mean tools?")
-    assert place.fails(env={"OPENAI_BASE_URL": URL, "MODELS": "[a"}) == ["MODELS: is not a JSON list"]
-
-
-# ---- vendors --------------------------------------------------------------------------------------------------------
-
-
-def test_a_backend_for_each_vendor_with_a_key(place: Place) -> None:
-    loaded = place.load(
-        env={"OPENROUTER_API_KEY": "a", "GROQ_API_KEY": "b", "GOOGLE_API_KEY": "c", "OPENAI_API_KEY": "d"}
-    )
-    assert {name: key_of(backend) for name, backend in zip(names(loaded), loaded.config.backends, strict=True)} == {
-        "openai": "d",
-        "openrouter": "a",
-        "groq": "b",
-        "google": "c",
-        "local": None,
-    }
-
-
-def test_a_vendor_at_another_address(place: Place) -> None:
-    loaded = place.load(env={"OPENROUTER_API_KEY": "a", "OPENROUTER_BASE_URL": "http://h/v1"})
-    assert isinstance(loaded.config.backends[0], OpenAIConfig)
-    assert (loaded.config.backends[0].url, loaded.config.backends[0].profile) == ("http://h/v1", "openrouter")
-    assert names(place.load(env={"OPENROUTER_BASE_URL": "http://h/v1"})) == ["local"]
-
-
-def test_what_clients_of_ollama_set_names_no_backend(place: Place) -> None:
-    assert names(place.load(env={"OLLAMA_API_KEY": "k"})) == ["local"]
-
-
 # ---- with a file ----------------------------------------------------------------------------------------------------
 
+URL = "http://h:1/v1"
 FILE = "backends: [{name: a, kind: ollama, url: 'http://h:1'}]"
 
 
@@ -334,31 +142,6 @@ def test_a_file_without_backends_leaves_them_to_the_environment(place: Place) ->
 )
 def test_discovery_can_be_said(place: Place, file: str, found: int) -> None:
     assert len(place.file(file).load().candidates) == found
-
-
-def test_flags_change_the_files_openai_and_variables_do_not(place: Place) -> None:
-    place.file(f"backends: [{{name: openai, kind: openai, url: '{URL}', api_key: f}}]")
-    plain = openai_of(place.load(env={"OPENAI_BASE_URL": OTHER, "OPENAI_API_KEY": "k", "MODELS": "m"}))
-    assert (plain.url, key_of(plain), plain.extra_models) == (URL, "f", ())
-    changed = openai_of(place.load(Flags(base_url=OTHER, api_key="k", models=["m"])))
-    assert (changed.url, key_of(changed), changed.extra_models) == (OTHER, "k", ("m",))
-
-
-@pytest.mark.parametrize(
-    ("entry", "key"),
-    [
-        ("profile: openrouter", "k"),
-        ("url: 'https://openrouter.ai/api/v1'", "k"),
-        ("profile: openrouter, url: 'https://openrouter.ai/api/v1/'", "k"),
-        ("profile: openrouter, url: 'http://elsewhere/v1'", None),
-        ("profile: openrouter, api_key: own", "own"),
-        ("profile: openrouter, api_key: null", None),
-        ("url: 'http://h/v1'", None),
-    ],
-)
-def test_a_vendors_entry_takes_the_vendors_key(place: Place, entry: str, key: str | None) -> None:
-    place.file(f"backends: [{{name: r, kind: openai, {entry}}}]")
-    assert key_of(place.load(env={"OPENROUTER_API_KEY": "k"}).config.backends[0]) == key
 
 
 # ---- arriero itself ------------------------------------------------------------------------------------------------

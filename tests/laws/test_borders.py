@@ -23,7 +23,7 @@ ANSWERS = [found.response.body for found in recordings() if found.response.body[
     b'{"embeddings":[[0.5]],"prompt_eval_count":1}',
     b'{"embedding":[0.5]}',
 ]
-STRANGE = st.sampled_from(
+STRANGE: st.SearchStrategy[Any] = st.sampled_from(
     [None, True, -1, 1e308, 2**70, "", "x", "\ud83e", [], [None], [[]], {}, {"a": None}, {"type": "x"}, [{"type": 7}]]
 )
 

@@ -58,7 +58,9 @@ def compare(streamed: Told, whole: Told) -> None:
 
 @pytest.mark.parametrize("served", STREAMED, ids=name)
 @pytest.mark.parametrize("stream", [found for found in streams() if found.dialect.name == "openai"], ids=str)
-def test_recorded_answers_reach_a_client_the_same_in_both_forms(stream: Stream, served: tuple[Dialect, Endpoint]) -> None:
+def test_recorded_answers_reach_a_client_the_same_in_both_forms(
+    stream: Stream, served: tuple[Dialect, Endpoint]
+) -> None:
     _, endpoint = served
     events = stream.events()
     if isinstance(events[-1], Failed):

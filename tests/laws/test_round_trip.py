@@ -84,7 +84,9 @@ def known(answer: Answer) -> Any:
     return (parts, answer.finished.reason, usage.prompt_tokens, usage.completion_tokens)
 
 
-CHATS = [(dialect, endpoint) for dialect, endpoint in ENDPOINTS if endpoint.path in ("/api/chat", "/v1/chat/completions")]
+CHATS = [
+    (dialect, endpoint) for dialect, endpoint in ENDPOINTS if endpoint.path in ("/api/chat", "/v1/chat/completions")
+]
 
 
 @pytest.mark.parametrize("served", CHATS, ids=name)

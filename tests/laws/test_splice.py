@@ -42,7 +42,9 @@ def test_members_are_found_where_they_are(body: tuple[dict[str, Any], bytes]) ->
 
 
 @given(bodies(), VALUES, st.data())
-def test_a_value_is_put_and_nothing_else_moves(body: tuple[dict[str, Any], bytes], new: Any, data: st.DataObject) -> None:
+def test_a_value_is_put_and_nothing_else_moves(
+    body: tuple[dict[str, Any], bytes], new: Any, data: st.DataObject
+) -> None:
     value, text = body
     assume(value)
     key = data.draw(st.sampled_from(list(value)))

@@ -9,6 +9,7 @@ from arriero.canonical.events import Answer, Failed
 from arriero.canonical.requests import Text, Thinking
 from arriero.canonical.stream import fold
 from arriero.dialects import ollama
+from arriero.dialects.base import Endpoint
 from support.clients import read_ollama
 from support.dialects import NOW_NS, Stream, context, encode, sample, streams
 
@@ -19,7 +20,7 @@ CREATED_AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z")
 
 @pytest.mark.parametrize("endpoint", ROUTES, ids=lambda endpoint: endpoint.path)
 @pytest.mark.parametrize("stream", RECORDED, ids=str)
-def test_every_line_is_a_frame(stream: Stream, endpoint: ollama.Endpoint) -> None:
+def test_every_line_is_a_frame(stream: Stream, endpoint: Endpoint) -> None:
     events = stream.events()
     told = read_ollama(encode(endpoint, sample(endpoint), events))
     *before, last = told.frames

@@ -1,7 +1,7 @@
 """What a client reads: answers of each dialect, parsed with the standard library and nothing of arriero.
 
-Strict where clients are: every Ollama line and every OpenAI event must be JSON, an Ollama stream has no blank lines, and
-all bytes are ASCII.
+Strict where clients are: every Ollama line and every OpenAI event must be JSON, an Ollama stream has no blank lines,
+and all bytes are ASCII.
 """
 
 import json

@@ -1,5 +1,6 @@
 """A lane that keeps what was written to it."""
 
+import asyncio
 from collections.abc import Callable
 
 from arriero.backends.http.call import Headers
@@ -20,6 +21,7 @@ class KeptLane:
         self.length: int | None = None
         self.pieces: list[bytes] = []
         self.end: str | None = None
+        self.written = asyncio.Event()
 
     @property
     def body(self) -> bytes:
@@ -39,6 +41,7 @@ class KeptLane:
         assert self.started, "a body before its head"
         assert self.end is None, "a body after its end"
         self.pieces.append(data)
+        self.written.set()
 
     def finish(self) -> None:
         assert self.started and self.end is None

@@ -25,7 +25,11 @@ from arriero.canonical.requests import (
 NAMES = st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]{0,12}", fullmatch=True)
 TEXTS = st.text(min_size=1, max_size=40)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(-1e9, 1e9).filter(float.__bool__) | st.text(max_size=9),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(-1e9, 1e9).filter(float.__bool__)
+    | st.text(max_size=9),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
     max_leaves=6,
 )
@@ -77,14 +81,18 @@ TOOLS = st.builds(
     NAMES,
     OBJECTS,
 )
-FORMATS = (
-    st.none() | st.just(JsonFormat()) | OBJECTS.map(lambda schema: SchemaFormat(Raw(compact({"type": "object", **schema}).encode())))
-)
+
+
+def formats(dialect: str) -> st.SearchStrategy[JsonFormat | SchemaFormat | None]:
+    """The forms of an answer. The OpenAI wire names every schema."""
+    name = "schema" if dialect == "openai" else None
+    schemas = OBJECTS.map(lambda schema: Raw(compact({"type": "object", **schema}).encode()))
+    return st.none() | st.just(JsonFormat()) | schemas.map(lambda schema: SchemaFormat(schema, name))
 
 
 @st.composite
-def conversations(draw: st.DrawFn, dialect: str) -> tuple[Message, ...]:
-    """Turns as both sides keep them; where the wires differ in what they can say, `dialect` decides."""
+def conversations(draw: st.DrawFn) -> tuple[Message, ...]:
+    """Turns as both wires keep them."""
     turns: list[Message] = []
     if draw(st.booleans()):
         turns.append(Message("system", (Text(draw(TEXTS)),)))
@@ -98,9 +106,8 @@ def conversations(draw: st.DrawFn, dialect: str) -> tuple[Message, ...]:
         if call is None:
             turns.append(Message("assistant", said))
         else:
-            named = call.name if dialect == "ollama" else None
             turns.append(Message("assistant", (*said, call)))
-            turns.append(Message("tool", (Text(draw(TEXTS)),), tool_call_id=call.id, tool_name=named))
+            turns.append(Message("tool", (Text(draw(TEXTS)),), tool_call_id=call.id, tool_name=call.name))
     return tuple(turns)
 
 
@@ -135,12 +142,12 @@ def chat_requests(draw: st.DrawFn, dialect: str) -> ChatRequest:
     logprobs = draw(st.booleans())
     return ChatRequest(
         model="m",
-        messages=draw(conversations(dialect)),
+        messages=draw(conversations()),
         tools=tuple(tools),
         tool_choice=draw(st.none() | st.just(Raw(b'"auto"'))) if tools and not native else None,
         parallel_tool_calls=draw(st.none() | st.booleans()) if tools and not native else None,
         sampling=draw(samplings(dialect)),
-        format=draw(FORMATS),
+        format=draw(formats(dialect)),
         think=draw(st.sampled_from([None, False, True, "low", "high"])) if native else None,
         logprobs=logprobs,
         top_logprobs=draw(st.none() | st.integers(1, 5)) if logprobs else None,

@@ -38,6 +38,7 @@ TEMPLATES = (
     "[which|what] city is the capital of {}",
     "[the|] capital of {}",
     "{} capital",
+    "{}'s capital [|city]",
     "what is {}'s capital",
     "name [the capital of {}|{}'s capital|the capital city of {}]",
     "tell me [the capital of {}|{}'s capital|what the capital of {} is]",

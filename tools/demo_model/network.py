@@ -93,7 +93,7 @@ class Block(nn.Module):
 
 
 class Llama(nn.Module):
-    """Token ids [batch, time] to logits [batch, time, vocabulary], with tied embeddings."""
+    """Token ids [batch, time] to the stream [batch, time, width]; `logits` makes scores of it."""
 
     cos: Tensor
     sin: Tensor
@@ -126,7 +126,12 @@ class Llama(nn.Module):
         x = self.token_embd(ids)
         for block in self.blk:
             x = block(x, self.cos[:time], self.sin[:time])
-        return functional.linear(self.output_norm(x), self.token_embd.weight)
+        stream: Tensor = self.output_norm(x)
+        return stream
+
+    def logits(self, stream: Tensor) -> Tensor:
+        """Scores [..., vocabulary] of the next token; the embeddings in and out are the same."""
+        return functional.linear(stream, self.token_embd.weight)
 
     def size(self) -> int:
         """Number of parameters."""

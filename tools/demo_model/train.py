@@ -3,7 +3,7 @@
 """Train the tokenizer and the network: `python -m tools.demo_model.train --out DIR`.
 
 One thread, no GPU. Writes `tokenizer.json`, `weights.pt` and `training.json` into the output
-folder, every 500 steps and at the end. The same seed, versions and machine give the same weights.
+folder, every 100 steps. The same seed, versions and machine give the same weights.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -34,6 +35,11 @@ QUESTION_WEIGHT = 0.05
 
 PEAK_RATE = 3e-3
 WARM_UP_STEPS = 100
+CUT_SHARE = 0.7
+CUT_TOKENS = (5, 16)
+"""How many conversations stop within the last answer, and after how many tokens of it. Which answer
+it is shows in its first words, so the rest of it needs to be learned less often."""
+
 TOKENS_PER_STEP = 3072
 """Upper bound of a batch, padding included."""
 
@@ -79,13 +85,27 @@ def encode(tokenizer: Tokenizer, messages: Sequence[corpus.Message], limit: int)
     return ids, weights
 
 
+def cut(sample: Sample, rng: random.Random) -> Sample:
+    """Most often the sample up to a place within its last answer, else the whole sample."""
+    ids, weights = sample
+    if rng.random() > CUT_SHARE:
+        return sample
+    end = len(weights) - weights[::-1].index(ANSWER_WEIGHT)
+    start = end
+    while weights[start - 1] == ANSWER_WEIGHT:
+        start -= 1
+    keep = min(end, start + rng.randint(*CUT_TOKENS))
+    return ids[:keep], weights[:keep]
+
+
 def batches(tokenizer: Tokenizer, shape: Shape, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of ids and weights [batch, time], of conversations of similar length."""
     rng = random.Random(seed)
     source = corpus.conversations(seed)
     while True:
-        pool = [encode(tokenizer, next(source), shape.train_length) for _ in range(600)]
-        pool = sorted((s for s in pool if ANSWER_WEIGHT in s[1]), key=lambda s: len(s[0]))
+        pool = [encode(tokenizer, next(source), shape.train_length) for _ in range(1000)]
+        pool = [cut(sample, rng) for sample in pool if ANSWER_WEIGHT in sample[1]]
+        pool.sort(key=lambda sample: len(sample[0]))
         groups: list[list[Sample]] = [[]]
         for sample in pool:
             if (len(groups[-1]) + 1) * len(sample[0]) > TOKENS_PER_STEP:
@@ -108,17 +128,18 @@ def pad(samples: Sequence[Sample]) -> tuple[Tensor, Tensor]:
 
 def losses(network: Llama, ids: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """The weighted loss to minimise, and the loss per token of the answers alone (nats)."""
-    logits = network(ids[:, :-1])
-    each = functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none").view_as(ids[:, 1:])
-    weights = weights[:, 1:]
-    answers = (weights == ANSWER_WEIGHT).float()
-    return (each * weights).sum() / weights.sum(), (each * answers).sum() / answers.sum()
+    asked = weights[:, 1:] > 0
+    logits = network.logits(network(ids[:, :-1])[asked])
+    each = functional.cross_entropy(logits, ids[:, 1:][asked], reduction="none")
+    kept = weights[:, 1:][asked]
+    answers = (kept == ANSWER_WEIGHT).float()
+    return (each * kept).sum() / kept.sum(), (each * answers).sum() / answers.sum()
 
 
-def rate(step: int, steps: int) -> float:
+def rate(step: int, steps: int, peak: float) -> float:
     """Learning rate: a short warm-up, then half a cosine down to 1 % of the peak."""
     decay = 0.5 * (1 + math.cos(math.pi * step / steps))
-    return PEAK_RATE * min(1.0, (step + 1) / WARM_UP_STEPS) * (0.99 * decay + 0.01)
+    return peak * min(1.0, (step + 1) / WARM_UP_STEPS) * (0.99 * decay + 0.01)
 
 
 def optimiser(network: Llama) -> torch.optim.AdamW:
@@ -138,13 +159,26 @@ def validate(network: Llama, held: Sequence[tuple[Tensor, Tensor]]) -> float:
         return sum(float(losses(network, *batch)[1]) for batch in held) / len(held)
 
 
-def train(out: Path, shape: Shape, steps: int, seed: int) -> None:
-    """Train and save. Progress is printed as one line per 100 steps."""
+def save(out: Path, network: Llama, record: dict[str, Any]) -> None:
+    """Write the weights and what is known of them."""
+    torch.save(network.state_dict(), out / "weights.pt")
+    (out / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+
+
+def train(out: Path, shape: Shape, steps: int, seed: int, peak: float, start: Path | None) -> None:
+    """Train and save. Progress is printed as one line per 100 steps.
+
+    `start` is a folder with a tokenizer and weights to carry on from.
+    """
     torch.manual_seed(seed)
     out.mkdir(parents=True, exist_ok=True)
-    tokenizer = train_tokenizer(shape.vocabulary, seed)
-    tokenizer.save(str(out / "tokenizer.json"))
     network = Llama(shape)
+    if start is None:
+        tokenizer = train_tokenizer(shape.vocabulary, seed)
+    else:
+        tokenizer = Tokenizer.from_file(str(start / "tokenizer.json"))
+        network.load_state_dict(torch.load(start / "weights.pt", weights_only=True))
+    tokenizer.save(str(out / "tokenizer.json"))
     update = optimiser(network)
     source = batches(tokenizer, shape, seed + 1)
     other = batches(tokenizer, shape, seed + 2)
@@ -153,7 +187,7 @@ def train(out: Path, shape: Shape, steps: int, seed: int) -> None:
     print(f"{network.size():,} parameters", flush=True)
     for step in range(1, steps + 1):
         for group in update.param_groups:
-            group["lr"] = rate(step - 1, steps)
+            group["lr"] = rate(step - 1, steps, peak)
         ids, weights = next(source)
         loss, _ = losses(network, ids, weights)
         update.zero_grad()
@@ -161,34 +195,35 @@ def train(out: Path, shape: Shape, steps: int, seed: int) -> None:
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         update.step()
         seen += ids.numel()
-        if step % 100 == 0 or step == steps:
-            answers = validate(network, held)
-            cpu = time.process_time()
-            print(f"step {step} tokens {seen} cpu {cpu:.0f} s answers {answers:.4f}", flush=True)
-        if step % 500 == 0 or step == steps:
-            torch.save(network.state_dict(), out / "weights.pt")
-            record = {
-                "shape": dataclasses.asdict(shape),
-                "parameters": network.size(),
-                "steps": step,
-                "tokens": seen,
-                "cpu_seconds": round(time.process_time()),
-                "answer_loss": round(answers, 4),
-                "date": datetime.date.today().isoformat(),
-                "seed": seed,
-            }
-            (out / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+        if step % 100 and step != steps:
+            continue
+        answers = validate(network, held)
+        cpu = round(time.process_time())
+        print(f"step {step} tokens {seen} cpu {cpu} s answers {answers:.4f}", flush=True)
+        record = {
+            "shape": dataclasses.asdict(shape),
+            "parameters": network.size(),
+            "steps": step,
+            "tokens": seen,
+            "cpu_seconds": cpu,
+            "answer_loss": round(answers, 4),
+            "date": datetime.date.today().isoformat(),
+            "seed": seed,
+        }
+        save(out, network, record)
 
 
 def main() -> None:
     """Read the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "work")
-    parser.add_argument("--steps", type=int, default=3500)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--peak", type=float, default=PEAK_RATE, help="highest learning rate")
+    parser.add_argument("--start", type=Path, help="carry on from the weights in this folder")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    train(options.out, Shape(), options.steps, options.seed)
+    train(options.out, Shape(), options.steps, options.seed, options.peak, options.start)
 
 
 if __name__ == "__main__":

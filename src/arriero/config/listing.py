@@ -22,7 +22,7 @@ def rows(loaded: Loaded) -> list[Row]:
     """Every setting in the order of the file's sections; backends under their names."""
     listed: list[Row] = []
     for name, value in _leaves("", loaded.config):
-        origin = loaded.origin(name)
+        origin = loaded.origins.get(name, DEFAULT)
         text = _text(value)
         if _is_secret(value) and origin != DEFAULT:
             text = f"{text} (from {origin})"

@@ -180,9 +180,9 @@ def test_embeddings_are_float32_written_as_float64() -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 1e300])
 def test_a_vector_that_is_none_is_a_400(value: float) -> None:
-    with pytest.raises(BackendBroken, match="^embedding contains NaN or Inf values$") as caught:
+    with pytest.raises(BackendBroken, match=r"^embedding contains NaN or Inf values$") as caught:
         encode_embeddings(Embeddings(((value,),)), embed("a"), NOW)
     assert caught.value.status == 400
     if not math.isfinite(value):
-        with pytest.raises(BackendBroken, match="^embedding contains NaN or Inf values$"):
+        with pytest.raises(BackendBroken, match=r"^embedding contains NaN or Inf values$"):
             encode_embed(Embeddings(((value,),)), embed("a"), NOW)

@@ -104,7 +104,7 @@ def test_arguments_are_an_object_on_one_line(arguments: str, text: bytes) -> Non
 
 @pytest.mark.parametrize("arguments", ["{", "[1]", '"{}"', "true", "{'a': 1}", "x" * 1000, '{"a":"\ud800"}'])
 def test_arguments_that_are_no_object_are_an_error(arguments: str) -> None:
-    with pytest.raises(BadArguments, match="^the arguments of tool call 'f' are not a JSON object: ") as caught:
+    with pytest.raises(BadArguments, match=r"^the arguments of tool call 'f' are not a JSON object: ") as caught:
         frames.arguments_json(ToolCall("f", arguments))
     assert len(str(caught.value)) < 300
 

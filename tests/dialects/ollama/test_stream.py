@@ -72,13 +72,16 @@ def test_chat() -> None:
 def test_generate() -> None:
     finished = Finished(USED.reason, USED.usage, USED.timings, context=(1, 2))
     assert spoken(
-        generate_encoder(context()), (100_000_000, [Started(), *THOUGHT]), (200_000_000, TEXT), (300_000_000, [finished])
+        generate_encoder(context()),
+        (100_000_000, [Started(), *THOUGHT]),
+        (200_000_000, TEXT),
+        (300_000_000, [finished]),
     ) == [
         f'{{"model":"tiny","created_at":"{AT}.1Z","response":"","thinking":"Hm","done":false}}',
         f'{{"model":"tiny","created_at":"{AT}.2Z","response":"Hi","done":false}}',
         f'{{"model":"tiny","created_at":"{AT}.3Z","response":"","done":true,"done_reason":"stop","context":[1,2],'
         f'"total_duration":300000900,{METRICS}',
-    ]  # fmt: skip
+    ]
 
 
 def test_a_raw_completion_has_no_context() -> None:

@@ -137,14 +137,14 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "no messages": (b'{"model":"m"}', "[] is too short - 'messages'"),
     "empty messages": (b'{"model":"m","messages":[]}', "[] is too short - 'messages'"),
     "messages a string": (b'{"model":"m","messages":"Hi"}', "messages: expected array, got string"),
-    "a message a string": (b'{"model":"m","messages":["Hi"]}', "messages[...]: expected object, got string"),
+    "a message a string": (b'{"model":"m","messages":["Hi"]}', "messages[0]: expected object, got string"),
     "a wrong type": (
         b'{"model":"m","messages":[{"role":"user","content":"a"}],"temperature":"hot"}',
         "temperature: expected number, got string",
     ),
     "a wrong type inside": (
         b'{"model":"m","messages":[{"role":"user","content":5}]}',
-        "messages[...].content: expected string or array, got integer",
+        "messages[0].content: expected string or array, got integer",
     ),
     "too many candidates": (
         b'{"model":"m","messages":[{"role":"user","content":"a"}],"top_logprobs":21}',

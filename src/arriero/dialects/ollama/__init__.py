@@ -5,6 +5,8 @@ A request that only loads or unloads a model (`is_load`) is answered by `Endpoin
 stream: the real server answers it with one JSON object.
 """
 
+from functools import partial
+
 from arriero.dialects.backend_errors import read_error
 from arriero.dialects.base import Dialect, Endpoint, Operation
 from arriero.dialects.ollama.answers import encode_chat, encode_embed, encode_embeddings, encode_generate
@@ -52,6 +54,7 @@ DIALECT = Dialect(
         ),
         Endpoint(
             operation=Operation.EMBED,
+            not_found=partial(model_not_found, operation=Operation.EMBED),
             path=EMBED_PATH,
             relay_path=EMBED_PATH,
             decode=decode_embed,
@@ -63,6 +66,7 @@ DIALECT = Dialect(
         ),
         Endpoint(
             operation=Operation.EMBEDDINGS,
+            not_found=partial(model_not_found, operation=Operation.EMBEDDINGS),
             path=EMBEDDINGS_PATH,
             relay_path=EMBEDDINGS_PATH,
             decode=decode_embeddings,

@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import pytest
+
+from arriero.config import ConfigError
+from arriero.config.draft import Draft, expanded
+from arriero.config.environment import Origin
+
+FLAG = Origin("flag", "--x")
+HERE, HOME = Path("/here"), Path("/home/me")
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [("a", "/here/a"), ("/a", "/a"), ("~", "/home/me"), ("~/a", "/home/me/a"), ("~other/a", "/here/~other/a")],
+)
+def test_expanded(text: str, path: str) -> None:
+    assert expanded(text, HERE, HOME) == Path(path)
+
+
+def test_the_last_setting_wins_and_names_its_origin() -> None:
+    draft = Draft(HERE, HOME)
+    draft.set("routing.queue.max_waiting", "1", Origin("environment", "A"))
+    draft.set("routing.queue.max_waiting", "2", FLAG)
+    config, origins = draft.finish()
+    assert (config.routing.queue.max_waiting, dict(origins)) == (2, {"routing.queue.max_waiting": FLAG})
+
+
+def test_a_setting_of_engines_goes_to_every_engine() -> None:
+    draft = Draft(HERE, HOME)
+    assert draft.set("engine.threads", "2", FLAG) is False
+    draft.add({"name": "a", "kind": "engine"}, {})
+    draft.add({"name": "b", "kind": "scripted"}, {"name": FLAG})
+    assert draft.set("engine.threads", "2", FLAG) is True
+    config, origins = draft.finish()
+    assert [getattr(backend, "threads", None) for backend in config.backends] == [2, None]
+    assert dict(origins) == {"backends.b.name": FLAG, "backends.a.threads": FLAG}
+
+
+def test_problems_gathered_before_stop_a_configuration_that_is_valid() -> None:
+    draft = Draft(HERE, HOME)
+    draft.problems.append("something")
+    with pytest.raises(ConfigError, match="something"):
+        draft.finish()
+
+
+def test_shapes_that_the_model_refuses_do_not_stop_the_sources() -> None:
+    draft = Draft(HERE, HOME)
+    draft.data = {"backends": 1, "server": "x"}
+    draft.set("server.port", 1, FLAG)
+    draft.set("engine.threads", 1, FLAG)
+    with pytest.raises(ConfigError) as caught:
+        draft.finish()
+    assert caught.value.problems == ("server: is not a mapping of keys to values", "backends: is not a list")

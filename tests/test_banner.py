@@ -1,0 +1,65 @@
+import json
+import re
+import shlex
+
+import pytest
+
+from arriero import __version__
+from arriero.banner import BackendLine, base_url, curl_line, model_to_try, render_start
+from arriero.config import Address
+
+HERE = Address("127.0.0.1", 11434)
+LOCAL = BackendLine("local", "engine", "this machine", "ready", ("arriero-demo:latest",))
+GPU = BackendLine("gpu1", "ollama", "http://10.0.0.5:11434", "ready", ("qwen3:4b", "llama3:8b", "a:1", "b:1"))
+AWAY = BackendLine("lab", "openai", "http://10.0.0.6/v1", "not reachable [Errno 111]")
+
+
+def test_the_whole() -> None:
+    assert render_start([HERE], [GPU, AWAY, LOCAL], color=False) == (
+        f"arriero {__version__} listens on http://127.0.0.1:11434\n"
+        "backend  kind    where                  state                      models\n"
+        "gpu1     ollama  http://10.0.0.5:11434  ready                      4: qwen3:4b, llama3:8b, a:1 and 1 more\n"
+        "lab      openai  http://10.0.0.6/v1     not reachable [Errno 111]  -\n"
+        "local    engine  this machine           ready                      1: arriero-demo:latest\n"
+        "Try:  curl http://127.0.0.1:11434/api/chat -d "
+        '\'{"model":"arriero-demo","messages":[{"role":"user","content":"Why is the sky blue?"}]}\'\n'
+    )
+
+
+def test_colours_only_where_asked() -> None:
+    assert "\x1b[" in render_start([HERE], [GPU], color=True)
+    plain = render_start([HERE], [GPU], color=False)
+    assert re.sub(r"\x1b\[[0-9;]*m", "", render_start([HERE], [GPU], color=True)) == plain
+
+
+def test_nothing_to_try() -> None:
+    assert "Try:" not in render_start([HERE], [AWAY], color=False)
+    assert "No backend is there." in render_start([HERE], [], color=False)
+
+
+@pytest.mark.parametrize(
+    ("backends", "model"),
+    [([GPU, LOCAL], "arriero-demo"), ([GPU], "qwen3:4b"), ([AWAY, GPU], "qwen3:4b"), ([AWAY], None), ([], None)],
+)
+def test_the_model_to_try(backends: list[BackendLine], model: str | None) -> None:
+    assert model_to_try(backends) == model
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        (Address("", 1), "http://127.0.0.1:1"),
+        (Address("0.0.0.0", 1), "http://127.0.0.1:1"),
+        (Address("::", 1), "http://127.0.0.1:1"),
+        (Address("::1", 1), "http://[::1]:1"),
+        (Address("host", 1), "http://host:1"),
+    ],
+)
+def test_urls(address: Address, url: str) -> None:
+    assert base_url(address) == url
+
+
+def test_the_command_survives_the_shell() -> None:
+    words = shlex.split(curl_line(HERE, "it's:1"))
+    assert words[:3] == ["curl", "http://127.0.0.1:11434/api/chat", "-d"]
+    assert json.loads(words[3])["model"] == "it's:1"
