@@ -54,7 +54,7 @@ check-types: $(VENV)/.dev-stamp
 	$(BIN)/mypy
 
 check-guards: $(VENV)/.dev-stamp
-	PYTHONPATH=tools $(BIN)/python -m guards
+	$(BIN)/python -m tools.guards
 
 format: $(VENV)/.dev-stamp ## rewrite the source in the common form
 	$(BIN)/ruff check --fix-only --quiet
@@ -68,9 +68,15 @@ lock: ## renew both lock files (needs uv); ARGS=--upgrade takes newer versions
 bench: $(VENV)/.run-stamp ## measure against nginx on this machine (needs gcc and nginx); ARGS=--quick for 20 seconds
 	$(BIN)/python -m benchmarks.run $(ARGS)
 
-demo-model: $(VENV)/.dev-stamp ## train and export the demo model anew
-	$(PIP) install --group demo-model
-	PYTHONPATH=tools $(BIN)/python -m demo_model $(ARGS)
+# In an environment of its own: what trains a model is large, and nothing else needs it.
+DEMO := build/demo-model/bin/python
+demo-model: $(VENV)/.run-stamp ## train, export and score the demo model anew (half an hour)
+	$(PYTHON) -m venv build/demo-model
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["demo-model"], sep="\n")' \
+	  > build/demo-model/requirements.txt
+	$(DEMO) -m pip install --quiet --require-hashes -r requirements.lock
+	$(DEMO) -m pip install --quiet -r build/demo-model/requirements.txt
+	for step in check train export evaluate; do $(DEMO) -m tools.demo_model.$$step || exit 1; done
 
 dist: $(VENV)/.run-stamp ## build the wheel and the sdist into dist/
 	$(BIN)/python -m hatchling build

@@ -2,6 +2,7 @@ import io
 import json
 import socket
 from contextlib import closing
+from threading import Thread
 
 import pytest
 
@@ -97,15 +98,28 @@ def test_dimming_ends_with_an_answer_that_breaks_off() -> None:
         (Answer(ndjson(message("He"))), "He\n", "arriero: the answer was cut off\n"),
         (Answer(b""), "", "arriero: the answer was cut off\n"),
         (Answer(b"<html>\n"), "", "arriero: the answer is not in the form of /api/chat\n"),
-        (
-            Answer(b"{", headers={"Transfer-Encoding": "chunked"}),
-            "",
-            "arriero: the connection to http://127.0.0.1:PORT broke (IncompleteRead)\n",
-        ),
     ],
 )
 def test_failures(answer: Answer, out: str, err: str) -> None:
     assert put(answer) == (1, out, err)
+
+
+def test_what_answers_is_not_http() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        port = server.getsockname()[1]
+
+        def talk() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"SSH-2.0\r\n")
+
+        thread = Thread(target=talk)
+        thread.start()
+        err = io.StringIO()
+        assert ask(Question(f"http://127.0.0.1:{port}", "m", "?"), io.StringIO(), err) == 1
+        thread.join()
+    assert err.getvalue() == f"arriero: the connection to http://127.0.0.1:{port} broke (BadStatusLine)\n"
 
 
 def test_nobody_there() -> None:

@@ -62,8 +62,8 @@ def test_an_ollama_server(tmp_path: Path) -> None:
             f"port {server.port} on 127.0.0.1 is taken by an Ollama server (version 0.12.3).\n"
             f"  Use another port:  arriero serve --port {free}\n"
             f"  arriero then finds it and serves its models; clients use OLLAMA_HOST=127.0.0.1:{free}\n"
-            "  Or put arriero in front of it: stop it, start it again on another port, and then start arriero:\n"
-            f"    OLLAMA_HOST=127.0.0.1:{free} ollama serve"
+            f"  To put arriero in its place, restart it with OLLAMA_HOST=127.0.0.1:{free} and name it in the file:\n"
+            f'    backends: [{{name: ollama, kind: ollama, url: "http://127.0.0.1:{free}"}}]'
         )
 
 

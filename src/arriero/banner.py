@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -66,7 +67,7 @@ def render_start(addresses: Sequence[Address], backends: Sequence[BackendLine], 
         console.print(table)
     else:
         console.print("No backend is there. Name one:  arriero serve --base-url URL, or a file: arriero.yaml")
-    text = "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+    text = re.sub(r" +((?:\x1b\[[0-9;]*m)*)$", r"\1", out.getvalue(), flags=re.MULTILINE)
     if (model := model_to_try(backends)) is not None and addresses:
         text += f"Try:  {curl_line(addresses[0], model)}\n"
     return text

@@ -157,8 +157,9 @@ def _fail(*problems: str) -> NoReturn:
 
 def _listening() -> str:
     """Where an arriero with this environment and file listens, in the form of `OLLAMA_HOST`."""
-    if found := Variables(os.environ).find("OLLAMA_HOST"):
-        return found.value
+    found = Variables(os.environ).find("OLLAMA_HOST")
+    if found is not None and "://" in found.value:
+        return found.value  # a scheme and a path are for clients; a server has neither
     try:
         address = load(Flags(), os.environ, Path.cwd(), _home()).config.server.addresses[0]
     except ConfigError:

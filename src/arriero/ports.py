@@ -74,16 +74,14 @@ def _taken(loaded: Loaded, address: Address, where: str) -> str:
     lines.append(f"  Use another port:  arriero serve --port {free}")
     if holder is not None and holder.startswith("an Ollama"):
         if loaded.origin("backends").kind == "file":
-            lines.append(
-                "  To have its models in arriero, add it to the backends of the file:\n"
-                f'    - {{name: ollama, kind: ollama, url: "http://{here}"}}'
-            )
+            lines.append("  To have its models in arriero, add it to the backends of the file:")
+            lines.append(f'    - {{name: ollama, kind: ollama, url: "http://{here}"}}')
         else:
             lines.append(f"  arriero then finds it and serves its models; clients use OLLAMA_HOST={there}")
         lines.append(
-            "  Or put arriero in front of it: stop it, start it again on another port, and then start arriero:\n"
-            f"    OLLAMA_HOST=127.0.0.1:{free} ollama serve"
+            f"  To put arriero in its place, restart it with OLLAMA_HOST=127.0.0.1:{free} and name it in the file:"
         )
+        lines.append(f'    backends: [{{name: ollama, kind: ollama, url: "http://127.0.0.1:{free}"}}]')
     return "\n".join(lines)
 
 

@@ -18,7 +18,7 @@ class ProbeResult(NamedTuple):
     kind: str
     where: str
     models: tuple[str, ...] = ()
-    detail: str = ""
+    error: str | None = None
 
 
 def probe(config: Config) -> list[ProbeResult]:
@@ -35,15 +35,15 @@ async def _ask(config: Config, backend: BackendConfig) -> ProbeResult:
     try:
         reached = compose.build_backend(config, backend)
     except ArrieroError as error:
-        return ProbeResult(backend.name, backend.kind, where, detail=error.message)
+        return ProbeResult(backend.name, backend.kind, where, error=error.message)
     seconds = float(getattr(backend, "check_timeout", PROBE_SECONDS))
     try:
         async with asyncio.timeout(seconds):
             cards = await reached.list_models()
     except ArrieroError as error:
-        return ProbeResult(backend.name, backend.kind, where, detail=error.message)
+        return ProbeResult(backend.name, backend.kind, where, error=error.message)
     except TimeoutError:
-        return ProbeResult(backend.name, backend.kind, where, detail=f"no answer within {seconds:g} seconds")
+        return ProbeResult(backend.name, backend.kind, where, error=f"no answer within {seconds:g} seconds")
     finally:
         await reached.close()
     return ProbeResult(backend.name, backend.kind, where, tuple(card.id for card in cards))

@@ -6,6 +6,7 @@ Logs go to stderr, the start table to stdout. A signal stops new connections, le
 
 import asyncio
 import logging
+import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -56,6 +57,9 @@ def serve(loaded: Loaded) -> int:
     )
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
     server = _Server(settings, app, config)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # uvicorn raises the signal once more when it has stopped: that must not be what the process ends of.
+        signal.signal(number, server.handle_exit)
     server.run(sockets=sockets)
     return 0 if server.started else 1
 

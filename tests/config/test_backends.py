@@ -47,6 +47,9 @@ def test_kinds(entry: dict[str, Any], expected: BackendConfig) -> None:
         ({"kind": "engine", "weight": 0}, "greater than 0"),
         ({"kind": "engine", "num_parallel": 0}, "greater than or equal to 1"),
         ({"kind": "engine", "api_key": "x"}, "api_key"),
+        ({"kind": "ollama", "url": "http://h", "api_key": "a\nb"}, "line break"),
+        ({"kind": "ollama", "url": "http://h", "headers": {"X": "a\r\nb"}}, "line break"),
+        ({"kind": "ollama", "url": "http://h", "headers": {"X Y": "a"}}, "is not the name of a header field"),
     ],
 )
 def test_entries_that_cannot_be(entry: dict[str, Any], what: str) -> None:
@@ -62,6 +65,12 @@ def test_0_is_automatic(value: object) -> None:
 
 def test_an_empty_key_is_none() -> None:
     assert OllamaConfig.model_validate({"name": "a", "url": "http://h", "api_key": ""}).api_key is None
+
+
+def test_a_key_from_a_file_of_secrets_loses_its_line_feed() -> None:
+    key = OllamaConfig.model_validate({"name": "a", "url": "http://h", "api_key": "k\n"}).api_key
+    assert key is not None
+    assert key.get_secret_value() == "k"
 
 
 def test_one_text_is_a_list_of_one() -> None:

@@ -26,9 +26,9 @@ def test_own_address(server: ServerConfig, url: str, own: bool) -> None:
 
 def test_candidates_leave_out_what_is_configured() -> None:
     names = [server.name for server in LOCAL_SERVERS]
-    assert names == ["ollama", "ollama-11435", "lmstudio", "llama-server", "vllm"]
+    assert names == ["ollama", "lmstudio", "llama-server", "vllm"]
     config = Config(
         server=ServerConfig(port=1),
         backends=(OllamaConfig(name="x", url="http://localhost:11434"), OllamaConfig(name="vllm", url="http://h")),
     )
-    assert [server.name for server in candidates(config)] == ["ollama-11435", "lmstudio", "llama-server"]
+    assert [server.name for server in candidates(config)] == ["lmstudio", "llama-server"]

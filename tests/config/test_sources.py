@@ -10,7 +10,7 @@ def test_a_bare_machine(place: Place) -> None:
     loaded = place.load()
     engine = EngineConfig(name="local", models_dir=place.home / ".arriero/models")
     assert loaded.config == Config(backends=(engine,))
-    assert [server.name for server in loaded.candidates] == ["ollama-11435", "lmstudio", "llama-server", "vllm"]
+    assert [server.name for server in loaded.candidates] == ["lmstudio", "llama-server", "vllm"]
     assert (loaded.file, loaded.warnings, dict(loaded.origins)) == (None, (), {})
 
 
@@ -138,7 +138,7 @@ def test_a_file_without_backends_leaves_them_to_the_environment(place: Place) ->
 
 
 @pytest.mark.parametrize(
-    ("file", "found"), [("server: {discover: false}", 0), (FILE + "\nserver: {discover: true}", 4)]
+    ("file", "found"), [("server: {discover: false}", 0), (FILE + "\nserver: {discover: true}", 3)]
 )
 def test_discovery_can_be_said(place: Place, file: str, found: int) -> None:
     assert len(place.file(file).load().candidates) == found
@@ -165,7 +165,7 @@ def test_a_file_or_a_flag_that_names_arriero_itself_is_an_error(place: Place) ->
 
 def test_an_ollama_server_already_named_is_no_candidate(place: Place) -> None:
     place.file("backends: [{name: a, kind: ollama, url: 'http://localhost:11434'}]\nserver: {port: 1, discover: true}")
-    assert [server.name for server in place.load().candidates if isinstance(server, OllamaConfig)] == ["ollama-11435"]
+    assert [server.name for server in place.load().candidates if isinstance(server, OllamaConfig)] == []
 
 
 # ---- problems ------------------------------------------------------------------------------------------------------
@@ -192,6 +192,12 @@ def test_a_broken_file_and_a_bad_flag_are_told_together(place: Place) -> None:
         "arriero.yaml:1:5: is not YAML: expected the node content, but found '<stream end>'",
         "--port (server.port): is not a whole number",
     ]
+
+
+def test_a_port_that_cannot_be_in_ollama_host_is_a_warning(place: Place) -> None:
+    loaded = place.load(env={"OLLAMA_HOST": "h:99999"})
+    assert loaded.warnings == ("OLLAMA_HOST: its port is not a number from 0 to 65535 and is not used",)
+    assert loaded.config.server.addresses == (Address("h", 11434),)
 
 
 def test_a_socks_proxy_in_the_environment_is_a_warning(place: Place) -> None:

@@ -1,1 +1,1 @@
-"""The executable guards of the house: import arrows, test files, file sizes. `python -m guards` runs all of them."""
+"""The executable guards of the house: import arrows, test files, file sizes. `python -m tools.guards` runs them."""

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from guards import architecture, mirrors, sizes
+from tools.guards import architecture, mirrors, sizes
 
 
 def main(root: Path) -> int:

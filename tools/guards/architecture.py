@@ -8,7 +8,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from guards.finding import Finding
+from tools.guards.finding import Finding
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "canonical", "wire"),

@@ -4,7 +4,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from guards.finding import Finding
+from tools.guards.finding import Finding
 
 MAX_BYTES = 1_000_000
 LARGE = ("src/arriero/models/",)

@@ -1,5 +1,6 @@
 """The backends' settings, one model for each `kind`. Only values: who speaks to them lives in `arriero.backends`."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -27,6 +28,9 @@ from arriero.config.values import (
     none_if_zero,
 )
 
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+
 
 def _check_proxy(value: SecretStr | None) -> SecretStr | None:
     scheme, mark, _ = value.get_secret_value().partition("://") if value else ("", "", "")
@@ -35,7 +39,21 @@ def _check_proxy(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
-OptionalSecret = Annotated[SecretStr | None, BeforeValidator(none_if_empty)]
+def _check_field(value: SecretStr) -> SecretStr:
+    if _CONTROL.search(value.get_secret_value()):
+        raise ValueError("holds a line break or another control character")
+    return value
+
+
+def _check_field_name(value: str) -> str:
+    if not _TOKEN.fullmatch(value):
+        raise ValueError("is not the name of a header field")
+    return value
+
+
+FieldName = Annotated[str, AfterValidator(_check_field_name)]
+FieldValue = Annotated[SecretStr, AfterValidator(_check_field)]
+OptionalSecret = Annotated[FieldValue | None, BeforeValidator(none_if_empty)]
 Proxy = Annotated[OptionalSecret, AfterValidator(_check_proxy)]
 Automatic = Annotated[
     Annotated[int, Field(ge=1)] | None,
@@ -109,7 +127,7 @@ class _AnyBackend(Section):
 class _RemoteBackend(_AnyBackend):
     api_key: OptionalSecret = None
     """Sent as the vendor wants it, `Authorization: Bearer` where nothing else is known."""
-    headers: dict[str, SecretStr] = Field(default={})
+    headers: dict[FieldName, FieldValue] = Field(default={})
     """Further header fields of every request; their values are treated as secrets."""
     tls: TlsConfig = TlsConfig()
     """How its certificate is checked."""

@@ -6,6 +6,7 @@ variables themselves are handed in: `Variables` is made from a mapping and the t
 
 import io
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from arriero.config import vendors
@@ -94,21 +95,28 @@ class Variable(NamedTuple):
     read: Callable[[str], Settings]
 
 
+class NotUsed(ValueError):
+    """The value, or a part of it, means nothing here: a warning, no error. `settings` is what the rest says."""
+
+    def __init__(self, message: str, settings: Settings = MappingProxyType({})) -> None:
+        super().__init__(message)
+        self.settings = settings
+
+
 def _as(*settings: str, read: Callable[[str], Any] = str) -> Callable[[str], Settings]:
     return lambda text: dict.fromkeys(settings, read(text))
 
 
 def _listening(text: str) -> Settings:
     parsed = parse_ollama_host(text)
-    return {"server.host": parsed.host} | ({} if parsed.port is None else {"server.port": parsed.port})
+    settings = {"server.host": parsed.host} | ({} if parsed.port is None else {"server.port": parsed.port})
+    if parsed.bad_port:
+        raise NotUsed("its port is not a number from 0 to 65535 and is not used", settings)
+    return settings
 
 
 def _list(setting: str) -> Callable[[str], Settings]:
     return _as(setting, read=parse_list)
-
-
-class NotUsed(ValueError):
-    """The value means something to other programs and nothing here: a warning, no error."""
 
 
 def _proxy(setting: str) -> Callable[[str], Settings]:

@@ -8,12 +8,11 @@ from arriero.config.schema import Config
 
 LOCAL_SERVERS: tuple[BackendConfig, ...] = (
     OllamaConfig(name="ollama", url="http://127.0.0.1:11434"),
-    OllamaConfig(name="ollama-11435", url="http://127.0.0.1:11435"),
     OpenAIConfig(name="lmstudio", url="http://127.0.0.1:1234/v1", profile="lmstudio"),
     OpenAIConfig(name="llama-server", url="http://127.0.0.1:8080/v1", profile="llama-server"),
     OpenAIConfig(name="vllm", url="http://127.0.0.1:8000/v1", profile="vllm"),
 )
-"""Model servers on the ports they take when nobody says otherwise, and Ollama where it moves to make room."""
+"""Model servers on the ports they take when nobody says otherwise."""
 
 
 def is_own_address(config: Config, url: str) -> bool:

@@ -100,9 +100,9 @@ def add_keys(draft: Draft, variables: Variables) -> None:
         url, profile = entry.get("url"), entry.get("profile")
         if profile is None and isinstance(url, str):
             profile = vendors.guess_name(url)
-        own = vendors.base_url(profile) if isinstance(profile, str) else None
-        if "api_key" in entry or profile not in keys or own is None:
+        if "api_key" in entry or not isinstance(profile, str) or profile not in keys:
             continue
+        own = vendors.base_url(profile)
         at_vendor = url is None or (isinstance(url, str) and url.strip().rstrip("/") == own)
         if at_vendor and (found := variables.find(*keys[profile])) is not None:
             draft.put(("backends", position), entry, "api_key", found.value, found.origin)

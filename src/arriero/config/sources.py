@@ -106,7 +106,7 @@ def _apply_variables(draft: Draft, variables: Variables) -> None:
                 settings = row.read(found.value)
             except environment.NotUsed as error:
                 draft.warnings.append(f"{found.origin}: {error}")
-                continue
+                settings = error.settings
             except ValueError as error:
                 draft.problems.append(f"{found.origin}: {error}")
                 continue

@@ -50,8 +50,8 @@ def none_if_zero(value: object) -> object:
 
 
 def none_if_empty(value: object) -> object:
-    """An empty text (`${KEY:-}`) is no value."""
-    return None if value == "" else value
+    """A text without the spaces and line feeds around it; an empty one (`${KEY:-}`) is no value."""
+    return (value.strip() or None) if isinstance(value, str) else value
 
 
 def parse_list(text: str) -> list[str]:

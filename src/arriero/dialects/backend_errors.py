@@ -1,7 +1,8 @@
 """A backend's error answer, whatever its vendor's shape, turned into the error tree. Shared by the dialects that drive.
 
-The status alone decides the class; the text is for people. The gateway's own credentials never show in one: a vendor's
-"incorrect API key" text often repeats a part of the key.
+The status decides the class. For two refusals that clients act on (too long a prompt, no tools) the vendor's code or
+words do: no two vendors have the same status for them, and reading their words is this border's work. The text is for
+people. The gateway's own credentials never show in it: a vendor's "incorrect API key" often repeats a part of the key.
 """
 
 import html
@@ -21,6 +22,8 @@ from arriero.errors import (
     BackendRefused,
     BackendTimeout,
     BackendUnauthorized,
+    ContextExceeded,
+    ToolsRefused,
 )
 
 MAX_MESSAGE_CHARACTERS = 1000
@@ -54,8 +57,34 @@ def read_error(status: int, body: bytes, type: str) -> BackendError:
     if 500 <= status <= 599:
         return BackendFailed(message, status=status, type=type)
     if 400 <= status <= 499:
-        return BackendRefused(message, status=status, type=type)
+        return _refused(status, body, message, type)
     return BackendBroken(f"the backend answered with HTTP {status}, which is neither an answer nor an error", type=type)
+
+
+_CONTEXT = re.compile(
+    r"context_length_exceeded|exceed_context_size|maximum context length|context (?:length|size|window)\b.*exceed"
+    r"|exceeds? (?:the |its )?(?:available |maximum |model'?s? )?context|(?:prompt|input) is too long"
+    r"|longer than the .*context",
+    re.IGNORECASE,
+)
+_TOOLS = re.compile(
+    r"(?:does not|doesn't|do not|not) support (?:\w+ ){0,2}(?:tools?\b|function call)"
+    r"|no endpoints found that support tool|tool[_ ]choice.* requires"
+    r"|tools?`? (?:use|calling)?`? ?(?:is|are) not supported",
+    re.IGNORECASE,
+)
+NO_TOOLS = "does not support tools"
+
+
+def _refused(status: int, body: bytes, message: str, type: str) -> BackendError:
+    """A refusal; the classes that clients act on answer 400, as Ollama does, whatever the vendor's status is."""
+    said = f"{message} {body[:4096].decode('utf-8', 'replace')}"
+    if _CONTEXT.search(said):
+        return ContextExceeded(f"{ContextExceeded.TEXT} ({message})", status=400, type=type)
+    if _TOOLS.search(said):
+        text = message if NO_TOOLS in message else f"the model {NO_TOOLS}: {message}"
+        return ToolsRefused(text, status=400, type=type)
+    return BackendRefused(message, status=status, type=type)
 
 
 def message_of(body: bytes) -> str:

@@ -46,7 +46,11 @@ def _words(words: str) -> Mapping[str, str]:
     return MappingProxyType({key: value or key for key, _, value in pairs})
 
 
-_LEVELS = ("minimal", "low", "medium", "high", "xhigh", "max")
+def _all_as(word: str) -> Mapping[str, str]:
+    """Every level as the same word."""
+    return MappingProxyType(dict.fromkeys(("minimal", "low", "medium", "high", "xhigh", "max"), word))
+
+
 _THREE = _words("minimal:low low medium high xhigh:high max:high")
 _NONE_AND_THREE = _words("off:none minimal:low low medium high xhigh:high max:high")
 _PLAIN = _words("temperature top_p presence_penalty frequency_penalty")
@@ -56,11 +60,17 @@ _LLAMA_CPP = _words(
     " num_keep:n_keep"
 )
 _OPENAI_EFFORTS = (
-    # The o family cannot be stopped from thinking; the first gpt-5 can nearly; from gpt-5.1 on there is "none", and it
-    # is the default, so that `on` needs a word. Other models refuse the parameter: they have no rule.
-    ThinkRule(r"(^|/)o\d", ThinkStyle.EFFORT, _THREE),
+    # The o family and the codex models cannot be stopped from thinking; the first gpt-5 can nearly; from gpt-5.1 on
+    # there is "none", and it is the default, so that `on` needs a word. Other models refuse the parameter: no rule.
+    ThinkRule(r"(^|/)o\d|(^|/)gpt-5(\.1)?-codex", ThinkStyle.EFFORT, _THREE),
+    ThinkRule(r"(^|/)gpt-5-pro", ThinkStyle.EFFORT, _all_as("high")),
     ThinkRule(
-        r"(^|/)gpt-5($|-(?!chat|pro))",
+        r"(^|/)gpt-\d+\.\d+-pro",
+        ThinkStyle.EFFORT,
+        _words("minimal:medium low:medium medium high xhigh max:xhigh"),
+    ),
+    ThinkRule(
+        r"(^|/)gpt-5($|-(?!chat))",
         ThinkStyle.EFFORT,
         _words("off:minimal minimal low medium high xhigh:high max:high"),
     ),
@@ -87,6 +97,8 @@ class Profile(Struct, frozen=True, kw_only=True):
     - `max_stops`: how many stop strings it takes; `None` for no limit.
     - `think`: the first rule that fits the model's id; with none, off needs no word and anything else is dropped.
     - `reasoning_input`: the field in which it takes an assistant's earlier reasoning back; `None`: it takes none.
+    - `reasoning_demanded`: that field must stand in every assistant message, if need be empty.
+    - `first_call`: a JSON member for the first call of each assistant message, as text.
     - `json_object`, `json_schema`: the kinds of `response_format` it takes.
     - `completion_schema`: the field of `/completions` that takes a schema; `None`: there is none.
     - `call_id_length`: tool call ids must be this many letters and digits.
@@ -111,6 +123,8 @@ class Profile(Struct, frozen=True, kw_only=True):
     max_stops: int | None = None
     think: tuple[ThinkRule, ...] = ()
     reasoning_input: str | None = None
+    reasoning_demanded: bool = False
+    first_call: tuple[str, str] | None = None
     json_object: bool = True
     json_schema: bool = True
     completion_schema: str | None = None
@@ -262,7 +276,7 @@ _groq = Profile(
         ThinkRule(
             "qwen3",
             ThinkStyle.EFFORT,
-            _words("off:none on:default" + "".join(f" {level}:default" for level in _LEVELS)),
+            MappingProxyType({"off": "none", "on": "default", **_all_as("default")}),
         ),
     ),
     reasoning_input="reasoning",
@@ -271,7 +285,8 @@ _groq = Profile(
 )
 
 # docs.mistral.ai/api and /capabilities/reasoning, 2026-11. A field it does not know is a 422, so `stream_options` stays
-# out (usage comes in the last chunk anyway); tool call ids are exactly nine letters and digits.
+# out (usage comes in the last chunk anyway); tool call ids are exactly nine letters and digits. Magistral models think
+# always.
 _mistral = Profile(
     name="mistral",
     base_url="https://api.mistral.ai/v1",
@@ -279,6 +294,14 @@ _mistral = Profile(
     error_type="mistral_error",
     key_variable="MISTRAL_API_KEY",
     sampling=_words("temperature top_p seed:random_seed presence_penalty frequency_penalty"),
+    think=(
+        ThinkRule(
+            r"mistral-(small-(latest|26\d\d|[4-9])|medium-(3[-.]5|[4-9]))",
+            ThinkStyle.EFFORT,
+            MappingProxyType({"off": "none", "on": "high", **_all_as("high")}),
+        ),
+        ThinkRule(r"mistral-large-[4-9]", ThinkStyle.EFFORT, _THREE),
+    ),
     stream_options=False,
     logprobs=False,
     call_id_length=9,
@@ -287,7 +310,8 @@ _mistral = Profile(
 )
 
 # api-docs.deepseek.com, chat completion and guides/thinking_mode, 2026-11. Thinking is on unless switched off; in a
-# tool loop the reasoning must come back, and elsewhere it is ignored. No seed, no schemas.
+# tool loop the reasoning must come back, and a message without the field is a 400, while an empty one passes
+# (openclaw/openclaw#73417, earendil-works/pi#3659). No seed, no schemas.
 _deepseek = Profile(
     name="deepseek",
     base_url="https://api.deepseek.com/v1",
@@ -298,6 +322,7 @@ _deepseek = Profile(
     max_stops=16,
     think=(ThinkRule("", ThinkStyle.THINKING, _words("minimal:low low medium:high high xhigh:high max")),),
     reasoning_input="reasoning_content",
+    reasoning_demanded=True,
     json_schema=False,
     parallel_tool_calls=False,
 )
@@ -337,7 +362,8 @@ _together = Profile(
     reasoning_input="reasoning",
 )
 
-# ai.google.dev/gemini-api/docs/openai, 2026-11. Ids in the list begin with `models/`. No seed.
+# ai.google.dev/gemini-api/docs/openai and /thought-signatures, 2026-11. Ids in the list begin with `models/`. No seed.
+# From Gemini 3 on a call without its signature is a 400; the word here is the documented one for calls that have none.
 _google = Profile(
     name="google",
     base_url="https://generativelanguage.googleapis.com/v1beta/openai",
@@ -351,6 +377,7 @@ _google = Profile(
         ThinkRule(r"gemini-2\.5", ThinkStyle.EFFORT, _THREE),
         ThinkRule(r"gemini-[3-9]", ThinkStyle.EFFORT, _words("minimal low medium high xhigh:high max:high")),
     ),
+    first_call=("extra_content", '{"google":{"thought_signature":"skip_thought_signature_validator"}}'),
     parallel_tool_calls=False,
     logprobs=False,
 )

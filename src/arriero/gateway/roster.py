@@ -39,7 +39,7 @@ class Seat(Struct, frozen=True, kw_only=True):
     priority: int = 100
     weight: float = 1.0
     max_concurrency: int | None = None
-    check_interval: float = 30.0
+    check_interval: float = 30.0  # 0: it is asked at start, and when a name is not known
     check_timeout: float = 2.0
     patterns: Patterns = Patterns()
     extra_models: tuple[str, ...] = ()
@@ -67,6 +67,11 @@ class Entry:
         self.asked = float("-inf")
         self.asking: asyncio.Task[None] | None = None
         self.used: dict[str, float] = {}  # model id -> unix time until which it counts as loaded
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether a question for its models is on its way."""
+        return self.asking is not None and not self.asking.done()
 
     @property
     def member(self) -> Member:
@@ -113,7 +118,9 @@ class Roster:
         asking = [self._ask(entry) for entry in self.entries.values()]
         if asking:
             await asyncio.wait(asking, timeout=START_SECONDS)
-        self._keepers = [asyncio.create_task(self._keep(entry)) for entry in self.entries.values()]
+        self._keepers = [
+            asyncio.create_task(self._keep(entry)) for entry in self.entries.values() if entry.seat.check_interval
+        ]
 
     async def close(self) -> None:
         """Stop asking, and close every backend."""
@@ -154,9 +161,8 @@ class Roster:
     async def refresh(self, *, older_than: float = 0.0) -> None:
         """Ask every backend whose answer is older than this many seconds; returns when all have answered or failed."""
         now = self._clock()
-        asking = [
-            self._ask(entry) for entry in self.entries.values() if now - entry.asked >= older_than or entry.asking
-        ]
+        due = [entry for entry in self.entries.values() if now - entry.asked >= older_than or entry.is_asked]
+        asking = [self._ask(entry) for entry in due]
         if asking:
             await asyncio.wait(asking)
 
@@ -168,7 +174,7 @@ class Roster:
 
     def _ask(self, entry: Entry) -> "asyncio.Task[None]":
         # One question at a time for each backend: whoever comes meanwhile waits for the same answer.
-        if entry.asking is None or entry.asking.done():
+        if entry.asking is None or not entry.is_asked:
             entry.asking = asyncio.create_task(self._question(entry))
         return entry.asking
 

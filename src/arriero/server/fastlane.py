@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from arriero.backends.http.call import Headers
@@ -59,7 +60,9 @@ class FastLane:
         "_pieces",
         "_protocol",
         "_query",
+        "_refusal",
         "_size",
+        "_slow",
         "disconnected",
         "gone",
         "keep_alive",
@@ -99,6 +102,8 @@ class FastLane:
         self._head_only = method == "HEAD"
         self._chunked = False
         self._left: int | None = None
+        self._refusal: ArrieroError | None = None
+        self._slow = False  # whether the exchange has been told that the client does not keep up
         self.keep_alive = keep_alive
         self.gone = False
         self.started = False
@@ -125,6 +130,7 @@ class FastLane:
     def taken(self) -> None:
         """The body is complete."""
         self._complete_body = True
+        self.more_body = False
         if self._begun:
             self._drive()
 
@@ -132,7 +138,9 @@ class FastLane:
         """The connection is this request's: those before it have been answered."""
         self._begun = True
         self._protocol.active = self
-        if self._complete_body:
+        if self._refusal is not None:
+            self.refuse(self._refusal)
+        elif self._complete_body:
             self._drive()
 
     def _drive(self) -> None:
@@ -154,8 +162,10 @@ class FastLane:
         """Answer without the handler, and close: the rest of the request is not read."""
         if self.response_complete or self.gone:
             return
+        if not self._begun:
+            self._refusal = error  # the answers before it are still on their way
+            return
         self.keep_alive = False
-        self._begun = True
         status, content_type, body = self._protocol.front.error(error, self._path)
         reply(self, status, ((b"content-type", content_type),), body)
 
@@ -197,6 +207,21 @@ class FastLane:
         elif self._head_only:
             return
         self._protocol.transport.write(data)
+        if self._protocol.flow.write_paused and not self._slow:
+            self.pause()  # the transport said so before: while an earlier answer was on its way, or in this write
+
+    def pause(self) -> None:
+        """The client does not keep up."""
+        if self.on_pause is not None and not self._slow:
+            self._slow = True
+            self.on_pause()
+
+    def resume(self) -> None:
+        """The client has caught up."""
+        if self._slow:
+            self._slow = False
+            if self.on_resume is not None:
+                self.on_resume()
 
     def finish(self) -> None:
         if self.gone or self.response_complete:
@@ -251,8 +276,14 @@ class FastProtocol(HttpToolsProtocol):
         self.knows_chunks = True
         self._head_bytes = 0
         self._in_head = True
+        self._head_ended = False
+        self._upgrading = False
         self._common: tuple[object, bytes] = (None, b"")
         self._refused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]
+        self.head_since = self.loop.time()  # a connection that never says anything must not stay for ever
 
     def common_head(self) -> bytes:
         """The fields of every answer, as uvicorn renews them once a second."""
@@ -266,12 +297,40 @@ class FastProtocol(HttpToolsProtocol):
             return
         if self.head_since is None and self._in_head:
             self.head_since = self.loop.time()
-        super().data_received(data)
-        if self._in_head and not self._refused:
-            # What is not yet parsed into fields counts too: one endless line is a head as well.
+        self._unset_keepalive_if_required()
+        all_head, self._head_ended = self._in_head, False
+        self._feed(data)
+        if all_head and self._in_head and not self._head_ended and not self._refused:
+            # Not parsed into fields yet, but one endless line is a head as well. A read that ends a body counts for
+            # nothing, even where the next head begins in it.
             self._head_bytes += len(data)
             if self._head_bytes > self.front.max_header_bytes:
                 self._refuse_head()
+
+    def _feed(self, data: bytes) -> None:
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserError:
+                self.send_400_response("Invalid HTTP request received.")
+            except httptools.HttpParserUpgrade as upgrade:
+                if not self._refused:
+                    data = self._without_upgrade() + data[upgrade.args[0] :]
+                    continue
+            return
+
+    def _without_upgrade(self) -> bytes:
+        """The head again, without the client's offer of another protocol, for a new parser.
+
+        Every Java program offers h2c, and expects an answer in HTTP/1.1 where it is not taken. The parser takes what
+        follows such a head for the other protocol, so the body would be lost.
+        """
+        self._upgrading = False
+        version = self.parser.get_http_version().encode("ascii")
+        fields = b"".join(name + b": " + value + b"\r\n" for name, value in self.headers if name != b"upgrade")
+        head = b"%b %b HTTP/%b\r\n%b\r\n" % (self.parser.get_method(), self.url, version, fields)
+        self.parser = httptools.HttpRequestParser(self)
+        return head
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -280,8 +339,15 @@ class FastProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        self._head_ended = True
         self.head_since = None
         if self._refused:
+            return
+        if self.parser.get_method() == b"CONNECT":
+            self._refuse(BadRequest("arriero is no proxy: it does not serve CONNECT"))
+            return
+        if self.parser.should_upgrade():
+            self._upgrading = True
             return
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         if size > self.front.max_header_bytes or len(self.headers) > HEAD_FIELDS:
@@ -321,17 +387,21 @@ class FastProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         cycle: Any = self.cycle
+        if self._refused or self._upgrading:
+            return
         if isinstance(cycle, FastLane):
             cycle.take(body)
-        elif not self._refused:
+        else:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._refused or self._upgrading:
+            return
         self._in_head = True
         cycle: Any = self.cycle
         if isinstance(cycle, FastLane):
             cycle.taken()
-        elif not self._refused:
+        else:
             super().on_message_complete()
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
@@ -349,20 +419,24 @@ class FastProtocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        if self.active is not None and self.active.on_pause is not None:
-            self.active.on_pause()
+        if self.active is not None:
+            self.active.pause()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self.active is not None and self.active.on_resume is not None:
-            self.active.on_resume()
+        if self.active is not None:
+            self.active.resume()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(BadRequest(msg))
 
     def expire_head(self, now: float, seconds: float) -> None:
         """Close a connection whose request head has been on its way for too long."""
-        if self.head_since is not None and now - self.head_since > seconds and not self.transport.is_closing():
+        if self.head_since is None or now - self.head_since <= seconds or self.transport.is_closing():
+            return
+        if not self._head_bytes:
+            self.transport.close()  # opened in advance and never used: nothing was asked, nothing is answered
+        else:
             self._refuse(RequestTimeout(f"the request head did not come within {seconds:g} s"))
 
     def _refuse_head(self) -> None:
@@ -375,6 +449,17 @@ class FastProtocol(HttpToolsProtocol):
 
     def _refuse(self, error: ArrieroError) -> None:
         self._refused = True
+        cycle: Any = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            if isinstance(cycle, FastLane) and cycle.more_body:
+                cycle.refuse(error)
+                return
+            if not cycle.more_body:
+                cycle.keep_alive = False  # answers are on their way: the connection closes behind the last one
+                return
+            if self.pipeline or cycle.response_started:
+                self.transport.abort()
+                return
         status, content_type, body = self.front.error(error, getattr(self, "url", b"").decode("latin-1"))
         head = (b"content-type", content_type), (b"content-length", b"%d" % len(body)), (b"connection", b"close")
         fields = b"".join(name + b": " + value + b"\r\n" for name, value in head)

@@ -87,17 +87,26 @@ class Log:
 
 def begun(*, sending: bool = False, bodiless: bool = False, body: bytes = b"") -> tuple[Connection, Wire, Log]:
     log, wire = Log(sending=sending), Wire()
-    connection = Connection(log, "gpu1")
+    connection = Connection(log, "gpu1", memoryview(bytearray(300_000)))
     connection.connection_made(wire)
     connection.begin(log, REQUEST, body, bodiless=bodiless)
     return connection, wire, log
 
 
+def read(connection: Connection, data: bytes) -> None:
+    """Hand over bytes as an event loop does, in as many reads as the buffer asks for."""
+    while data and connection.usable:
+        buffer = connection.get_buffer(-1)
+        piece, data = data[: len(buffer)], data[len(buffer) :]
+        buffer[: len(piece)] = piece
+        connection.buffer_updated(len(piece))
+
+
 def played(*reads: bytes, bodiless: bool = False, eof: bool = False) -> list[object]:
     """What is told of an answer that comes in these reads, with the body joined: how it was cut is another matter."""
     connection, wire, log = begun(bodiless=bodiless)
-    for read in reads:
-        connection.data_received(read)
+    for data in reads:
+        read(connection, data)
         if wire.aborted:
             break
     if eof:
@@ -164,8 +173,8 @@ def test_cut_anywhere_it_is_the_same(name: str, cuts: list[int]) -> None:
 
 def test_all_chunks_of_one_read_come_as_one_body() -> None:
     connection, _, log = begun()
-    connection.data_received(CHUNKED[:-40])
-    connection.data_received(CHUNKED[-40:])
+    read(connection, CHUNKED[:-40])
+    read(connection, CHUNKED[-40:])
     assert log.told == [CHUNKED_HEAD, b"hello", b" world", "released", "ended"]
 
 
@@ -226,11 +235,11 @@ def test_a_body_without_length_under_another_coding_lasts_until_the_close_too() 
 )
 def test_a_head_request_has_no_body_and_the_next_answer_is_read_aright(head: bytes) -> None:
     connection, wire, log = begun(bodiless=True)
-    connection.data_received(head)
+    read(connection, head)
     assert log.told[1:] == ["released", "ended"]
     second = Log()
     connection.begin(second, REQUEST, b"", bodiless=False)
-    connection.data_received(SIZED)
+    read(connection, SIZED)
     assert second.told == [*ANSWERS["sized"][1], "ended"]
     assert log.told[3:] == ["released"]  # Its keeper is still the first.
     assert wire.writes == [REQUEST, REQUEST] and not wire.aborted
@@ -342,8 +351,8 @@ def test_trailers_without_end_break() -> None:
 )
 def test_a_connection_lost_too_early_breaks(reads: list[bytes], told: list[object]) -> None:
     connection, _, log = begun()
-    for read in reads:
-        connection.data_received(read)
+    for data in reads:
+        read(connection, data)
     connection.connection_lost(None)
     assert log.told == [*(word for word in told if not _is_break(word)), "lost", told[-1]]
 
@@ -363,7 +372,7 @@ def test_the_reason_of_a_loss_is_told() -> None:
 
 def test_an_unended_body_that_is_cut_with_an_error_is_not_whole() -> None:
     connection, _, log = begun()
-    connection.data_received(b"HTTP/1.1 200 OK\r\n\r\nabc")
+    read(connection, b"HTTP/1.1 200 OK\r\n\r\nabc")
     connection.connection_lost(ConnectionResetError(104, "Connection reset by peer"))
     message = "gpu1 closed the connection in the middle of its answer (connection reset by peer)"
     assert log.told == [(200, ()), b"abc", "lost", (message, False)]
@@ -371,17 +380,17 @@ def test_an_unended_body_that_is_cut_with_an_error_is_not_whole() -> None:
 
 def test_bytes_that_nobody_asked_for_close_an_idle_connection() -> None:
     connection, wire, log = begun()
-    connection.data_received(SIZED)
+    read(connection, SIZED)
     log.told.clear()
     assert connection.usable
-    connection.data_received(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
+    read(connection, b"HTTP/1.1 408 Request Timeout\r\n\r\n")
     assert wire.aborted and not connection.usable and log.told == []
 
 
 def test_nothing_is_told_after_a_close_in_the_head_callback() -> None:
     connection, wire, log = begun()
     log.stop_at_head = connection
-    connection.data_received(SIZED)
+    read(connection, SIZED)
     connection.connection_lost(None)
     assert wire.aborted and log.told == [ANSWERS["sized"][1][0], "lost"]
 
@@ -397,14 +406,14 @@ def test_a_large_body_is_not_copied_behind_the_head() -> None:
 
 def test_an_answer_before_the_end_of_the_request_costs_the_connection() -> None:
     connection, wire, log = begun(sending=True)
-    connection.data_received(SIZED)
+    read(connection, SIZED)
     assert log.told == [*ANSWERS["sized"][1], "ended"] and wire.aborted
 
 
 def test_an_answer_while_the_socket_is_full_costs_the_connection() -> None:
     connection, wire, log = begun()
     connection.pause_writing()
-    connection.data_received(SIZED)
+    read(connection, SIZED)
     assert log.told == [*ANSWERS["sized"][1], "ended"] and wire.aborted
 
 
@@ -413,7 +422,7 @@ def test_a_paused_connection_reads_again_once_it_is_kept() -> None:
     connection.pause()
     connection.pause()
     assert not wire.reading
-    connection.data_received(SIZED)  # Was on its way through the loop.
+    read(connection, SIZED)  # Was on its way through the loop.
     assert wire.reading and log.told[-2:] == ["released", "ended"]
 
 
@@ -427,6 +436,21 @@ async def test_drained_waits_for_the_socket_or_its_end() -> None:
         assert not waiter.done()
         end()
         await waiter
+
+
+def test_many_connections_share_a_buffer() -> None:
+    buffer = memoryview(bytearray(64))
+    logs = [Log(), Log()]
+    connections = [Connection(log, "gpu1", buffer) for log in logs]
+    for connection, log in zip(connections, logs, strict=True):
+        connection.connection_made(Wire())
+        connection.begin(log, REQUEST, b"", bodiless=False)
+    end = CHUNKED.index(b"world") + 2
+    for data in (CHUNKED[:55], CHUNKED[55:end], CHUNKED[end:]):
+        for connection in connections:
+            read(connection, data)
+    for log in logs:
+        assert log.told == [CHUNKED_HEAD, b"hello", b" wo", b"rld", "released", "ended"]
 
 
 def test_close_is_idempotent_and_writes_nothing_more() -> None:

@@ -154,7 +154,7 @@ def test_content_without_a_place_is_an_error(part: Part, message: str) -> None:
 
 
 def test_arguments_that_are_no_object_are_the_clients_fault() -> None:
-    with pytest.raises(BadRequest, match="^invalid tool call arguments$"):
+    with pytest.raises(BadRequest, match=r"^invalid tool call arguments$"):
         sent(ChatRequest(model="x", messages=(Message("assistant", (ToolCall("f", "[1]"),)),)))
 
 
@@ -226,7 +226,7 @@ def test_embed(request_: EmbedRequest, body: str, dropped: tuple[str, ...]) -> N
 
 
 def test_tokens_cannot_be_embedded() -> None:
-    with pytest.raises(UnsupportedContent, match="^lists of tokens"):
+    with pytest.raises(UnsupportedContent, match=r"^lists of tokens"):
         sent(EmbedRequest(model="x", inputs=((1, 2),)))
 
 

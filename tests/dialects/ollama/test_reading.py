@@ -187,14 +187,36 @@ def test_a_line_that_is_no_frame_fails_the_stream() -> None:
     assert reader.feed(HELLO.encode()) + reader.close() == []
 
 
+@pytest.mark.parametrize(
+    ("raw", "arguments"),
+    [
+        (b'"\xff"', "\ufffd"),
+        (b'"\\ud800"', "\ufffd"),
+        (b'""', "{}"),
+        (b"null", "{}"),
+        (b'{"a":"\xff"}', '{"a":"\ufffd"}'),
+        (b"[1]", "[1]"),
+    ],
+)
+def test_arguments_of_any_kind_are_read(raw: bytes, arguments: str) -> None:
+    body = b'{"message":{"tool_calls":[{"function":{"name":"f","arguments":' + raw + b'}}]},"done":true}\n'
+    (call,) = [event.part for event in StreamReader().feed(body) if isinstance(event, PartEnded)]
+    assert call == ToolCall("f", arguments)
+
+
+def test_half_an_emoji_is_no_reason_to_stop() -> None:
+    reader = StreamReader()
+    events = reader.feed(b'{"message":{"content":"a\\ud83d"}}\n{"message":{"content":"\xff"},"done":true}\n')
+    assert events[-2:] == [PartEnded(Text("a\ufffd\ufffd")), Finished()]
+
+
 def test_a_whole_answer() -> None:
     body = frame(f'{{"role":"assistant","content":"Hello","thinking":"Hm",{CALL}}}', DONE)
     parts = (Thinking("Hm"), Text("Hello"), ToolCall("get_time", '{"city": "Oslo"}', "call_a1"))
     expected = Answer(parts, Finished(Reason.TOOL_CALLS, USAGE, TIMINGS), STARTED)
     assert decode_whole(body.encode()) == expected
-    assert decode_whole(json.dumps(json.loads(body), indent=2).encode()) == Answer(
-        expected.parts, expected.finished, STARTED
-    )
+    plain = {"message": {"content": "Hello"}, "done": True}
+    assert decode_whole(json.dumps(plain, indent=2).encode()) == Answer((Text("Hello"),), Finished())
     assert decode_whole(body.replace('"done":true,', "").encode()).finished.reason is Reason.TOOL_CALLS  # type: ignore[union-attr]
 
 
@@ -244,7 +266,7 @@ def test_embeddings(body: bytes, embeddings: Embeddings) -> None:
 
 
 def test_an_error_instead_of_embeddings() -> None:
-    with pytest.raises(BackendFailed, match="^it broke$"):
+    with pytest.raises(BackendFailed, match=r"^it broke$"):
         decode_embeddings(b'{"error":"it broke"}')
 
 

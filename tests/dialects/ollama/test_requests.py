@@ -95,6 +95,7 @@ CHATS: list[tuple[bytes, ChatRequest]] = [
      chat(keep_alive=FOREVER, truncate=False, shift=True)),
     (b'{"model":"x","logprobs":true,"top_logprobs":20}', chat(logprobs=True, top_logprobs=20)),
     (b'{"model":"x","top_logprobs":0}', chat()),
+    (b'{"model":"x","_debug_render_only":false}', chat()),  # Go clients always send it
     (b'{"model":"x","_debug_render_only":true}', chat(extra={"_debug_render_only": Raw(b"true")})),
     (b'{"model":"google/gemini-2.5-pro:free"}', chat(model="google/gemini-2.5-pro:free")),
 ]  # fmt: skip
@@ -117,13 +118,13 @@ GENERATES: list[tuple[bytes, Request]] = [
         chat(messages=(Message("user", (Text("hi"), Image(data=PNG, media_type="image/png"))),)),
     ),
     (
-        b'{"model":"x","prompt":"hi","template":"{{ .Prompt }}","context":[1, 2],"_debug_render_only":false}',
+        b'{"model":"x","prompt":"hi","template":"{{ .Prompt }}","context":[1, 2],"_debug_render_only":true}',
         chat(
             messages=HI,
             extra={
                 "template": Raw(b'"{{ .Prompt }}"'),
                 "context": Raw(b"[1,2]"),
-                "_debug_render_only": Raw(b"false"),
+                "_debug_render_only": Raw(b"true"),
             },
         ),
     ),
@@ -132,8 +133,9 @@ GENERATES: list[tuple[bytes, Request]] = [
     (b'{"model":"x","prompt":"p","suffix":"s"}', completion(suffix="s")),
     (
         b'{"model":"x","prompt":"p","suffix":"s","system":"t","think":false,"raw":false}',
-        completion(suffix="s", extra={"system": Raw(b'"t"'), "raw": Raw(b"false"), "think": Raw(b"false")}),
+        completion(suffix="s", extra={"system": Raw(b'"t"'), "think": Raw(b"false")}),
     ),
+    (b'{"model":"x","prompt":"p","suffix":"s","raw":true}', completion(suffix="s", extra={"raw": Raw(b"true")})),
     (
         f'{{"model":"x","prompt":"p","raw":true,"images":["{PNG}"],"format":"json","truncate":true,"shift":false,'
         '"logprobs":true,"top_logprobs":2,"keep_alive":60,"options":{"top_k":1}}'.encode(),

@@ -223,6 +223,9 @@ THINK: list[tuple[str, str, Think, dict[str, Any], tuple[str, ...]]] = [
     ("openai", "o3-mini", False, {}, NOT_SAID),
     ("openai", "o3-mini", True, {}, ()),
     ("openai", "o3-mini", "max", {"reasoning_effort": "high"}, ()),
+    ("openai", "gpt-5-codex", False, {}, NOT_SAID),
+    ("openai", "gpt-5-pro", "low", {"reasoning_effort": "high"}, ()),
+    ("openai", "gpt-5.2-pro", "low", {"reasoning_effort": "medium"}, ()),
     ("openai", "gpt-5-mini", False, {"reasoning_effort": "minimal"}, ()),
     ("openai", "gpt-5-chat-latest", "high", {}, NOT_SAID),
     ("openai", "gpt-5.1", False, {"reasoning_effort": "none"}, ()),
@@ -256,7 +259,9 @@ THINK: list[tuple[str, str, Think, dict[str, Any], tuple[str, ...]]] = [
     ("xai", "grok-4.3", False, {"reasoning_effort": "none"}, ()),
     ("google", "gemini-2.5-flash", False, {"reasoning_effort": "none"}, ()),
     ("google", "gemini-2.5-pro", False, {}, NOT_SAID),
-    ("mistral", "mistral-small", False, {}, ()),
+    ("mistral", "ministral-8b-latest", False, {}, ()),
+    ("mistral", "mistral-small-latest", False, {"reasoning_effort": "none"}, ()),
+    ("mistral", "mistral-small-latest", "low", {"reasoning_effort": "high"}, ()),
     ("ollama", "qwen3", False, {"reasoning_effort": "none"}, ()),
     ("generic", "any", False, {}, NOT_SAID),
     ("generic", "any", True, {}, ()),
@@ -317,8 +322,23 @@ def test_several_choices_cannot_be_answered() -> None:
 
 
 def test_an_unknown_field_does_not_overwrite() -> None:
-    body, _ = chat(extra={"stream": Raw(b"true")}, dialect="openai")
-    assert body == BASE
+    assert chat(extra={"stream": Raw(b"true")}, dialect="openai") == (BASE, ("stream",))
+
+
+def test_a_token_budget_wins_over_the_effort() -> None:
+    extra = {"reasoning": Raw(b'{"effort":"low","exclude":true}')}
+    assert chat("openrouter", think="low", extra=extra, dialect="openai") == (
+        BASE | {"reasoning": {"effort": "low", "exclude": True}},
+        (),
+    )
+
+
+def test_template_arguments_are_joined() -> None:
+    extra = {"chat_template_kwargs": Raw(b'{"custom":1}')}
+    assert chat("vllm", think=False, extra=extra, dialect="openai") == (
+        BASE | {"chat_template_kwargs": {"enable_thinking": False, "custom": 1}},
+        (),
+    )
 
 
 def test_a_lone_surrogate_travels_as_an_escape() -> None:

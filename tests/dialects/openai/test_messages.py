@@ -123,11 +123,22 @@ THOUGHT = Message("assistant", (Thinking("Hm"), Text("Hi")))
 
 
 @pytest.mark.parametrize(
-    ("profile", "field"), [("openai", None), ("openrouter", "reasoning"), ("deepseek", "reasoning_content")]
+    ("profile", "field"), [("openai", None), ("openrouter", "reasoning"), ("vllm", "reasoning_content")]
 )
 def test_earlier_thinking(profile: str, field: str | None) -> None:
     back = {} if field is None else {field: "Hm"}
     assert out(THOUGHT, profile=profile) == [{"role": "assistant", "content": "Hi"} | back]
+
+
+def test_deepseek_demands_the_field_in_every_message_of_the_assistant() -> None:
+    wire = out(user(Text("a")), THOUGHT, Message("assistant", (Text("b"),)), assistant(F), profile="deepseek")
+    assert [message.get("reasoning_content") for message in wire] == [None, "Hm", "", ""]
+
+
+def test_gemini_gets_the_word_for_calls_without_a_signature() -> None:
+    (message,) = out(assistant(F, G), profile="google")
+    word = {"google": {"thought_signature": "skip_thought_signature_validator"}}
+    assert [call.get("extra_content") for call in message["tool_calls"]] == [word, None]
 
 
 # ---- calls and results ---------------------------------------------------------------------------------------------

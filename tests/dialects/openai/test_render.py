@@ -39,7 +39,10 @@ from arriero.dialects.openai.stream import StreamDecoder
 
 NOW = 1_767_319_445_900_000_000
 CHAT = ChatRequest(model="tiny")
-HEAD = '"id":"chatcmpl-x1","object":"chat.completion.chunk","created":1767319445,"model":"tiny","system_fingerprint":"fp_ollama"'
+HEAD = (
+    '"id":"chatcmpl-x1","object":"chat.completion.chunk","created":1767319445,"model":"tiny",'
+    '"system_fingerprint":"fp_ollama"'
+)
 
 
 def context(request: Request = CHAT) -> AnswerContext:
@@ -66,7 +69,7 @@ def test_a_whole_answer() -> None:
         b'{"id":"chatcmpl-x1","object":"chat.completion","created":1767319445,"model":"tiny",'
         b'"system_fingerprint":"fp_ollama",'
         b'"choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}],'
-        b'"usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}}'
+        b'"usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}}\n'
     )
 
 
@@ -214,7 +217,7 @@ def test_a_whole_completion() -> None:
     assert encode_completion(answer(Thinking("Hm"), Text("Hi"), usage=Usage(1, 2)), context(COMPLETION), NOW) == (
         b'{"id":"cmpl-x1","object":"text_completion","created":1767319445,"model":"tiny",'
         b'"system_fingerprint":"fp_ollama","choices":[{"text":"Hi","index":0,"finish_reason":"stop"}],'
-        b'"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}'
+        b'"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}\n'
     )
 
 
@@ -256,7 +259,7 @@ def test_embeddings() -> None:
     assert encode_embeddings(Embeddings(((0.5, -1.0), (2.0,)), Usage(3)), context(request), NOW) == (
         b'{"object":"list","data":[{"object":"embedding","embedding":[0.5,-1.0],"index":0},'
         b'{"object":"embedding","embedding":[2.0],"index":1}],"model":"tiny",'
-        b'"usage":{"prompt_tokens":3,"total_tokens":3}}'
+        b'"usage":{"prompt_tokens":3,"total_tokens":3}}\n'
     )
 
 

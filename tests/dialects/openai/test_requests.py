@@ -152,7 +152,8 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     ),
     "an unknown effort": (
         b'{"model":"m","messages":[{"role":"user","content":"a"}],"reasoning_effort":"foo"}',
-        'invalid reasoning value: "foo" (must be "minimal", "low", "medium", "high", "xhigh", "ultra", "max", or "none")',
+        'invalid reasoning value: "foo" (must be "minimal", "low", "medium", "high", "xhigh", "ultra", "max",'
+        ' or "none")',
     ),
     "an unknown format": (
         b'{"model":"m","messages":[{"role":"user","content":"a"}],"response_format":{"type":"xml"}}',

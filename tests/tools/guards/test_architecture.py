@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from guards import architecture
-from guards.finding import Finding
+from tools.guards import architecture
+from tools.guards.finding import Finding
 
 SIDEWAYS = "neighbours on one floor never meet"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from guards.__main__ import main
+from tools.guards.__main__ import main
 
 
 def test_a_broken_rule_is_exit_code_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

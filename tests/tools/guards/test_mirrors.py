@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from guards import mirrors
-from guards.finding import Finding
+from tools.guards import mirrors
+from tools.guards.finding import Finding
 
 
 def tree(root: Path, files: dict[str, str]) -> Path:

@@ -3,8 +3,8 @@
 import subprocess
 from pathlib import Path
 
-from guards import sizes
-from guards.finding import Finding
+from tools.guards import sizes
+from tools.guards.finding import Finding
 
 
 def test_long_and_large_files(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from arriero.backends.base import Want
 from arriero.backends.engine.engine import Engine
 from arriero.backends.engine.instance import Lease
 from arriero.backends.http.call import Call, Headers, Timeouts
-from arriero.canonical.catalog import LoadedModel, ModelCard, ModelDetail
+from arriero.canonical.catalog import Capability, LoadedModel, ModelCard, ModelDetail
 from arriero.canonical.requests import EmbedRequest
 from arriero.dialects.profiles import profile_of
 from arriero.errors import BackendError, BadRequest, EngineError
@@ -129,16 +129,39 @@ class EngineBackend:
 
     async def list_models(self) -> tuple[ModelCard, ...]:
         """The models directory as it is now, and the demo model; none where no engine is installed."""
-        return () if self.engine.missing() is not None else await self.engine.list_models()
+        if self.engine.missing() is not None:
+            return ()
+        return tuple(_spoken(card) for card in await self.engine.list_models())
 
     async def list_loaded(self) -> tuple[LoadedModel, ...]:
         """The models that have a process."""
-        return self.engine.loaded()
+        merged: dict[str, LoadedModel] = {}
+        for model in self.engine.loaded():
+            # A model that chats and embeds has two processes; clients know it as one model.
+            other = merged.get(model.card.id)
+            merged[model.card.id] = model if other is None else _together(other, model)
+        return tuple(merged.values())
 
     async def show(self, card: ModelCard, verbose: bool) -> ModelDetail:
         """The file's own metadata."""
-        return await self.engine.show(card.id, verbose)
+        detail = await self.engine.show(card.id, verbose)
+        return msgspec.structs.replace(detail, card=_spoken(detail.card))
 
     async def close(self) -> None:
         """End every process."""
         await self.engine.close()
+
+
+def _spoken(card: ModelCard) -> ModelCard:
+    """The card without what the model could do but arriero cannot ask for: llama.cpp fills in only on a route of its
+    own, which the OpenAI dialect does not have.
+    """
+    if card.capabilities is None or Capability.INSERT not in card.capabilities:
+        return card
+    return msgspec.structs.replace(card, capabilities=card.capabilities - {Capability.INSERT})
+
+
+def _together(one: LoadedModel, other: LoadedModel) -> LoadedModel:
+    longest = max((one, other), key=lambda model: model.expires_at or 0.0)
+    size = (one.size_bytes or 0) + (other.size_bytes or 0)
+    return msgspec.structs.replace(longest, size_bytes=size)

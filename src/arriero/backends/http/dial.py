@@ -167,7 +167,7 @@ class _Tunnel(asyncio.Protocol):
 
 async def _connect(
     loop: asyncio.AbstractEventLoop,
-    make: Callable[[], asyncio.Protocol],
+    make: Callable[[], asyncio.BaseProtocol],
     origin: Origin,
     tls: ssl.SSLContext | None,
     limit: float | None,
@@ -194,7 +194,7 @@ async def _connect(
 
 async def _connect_one(
     loop: asyncio.AbstractEventLoop,
-    make: Callable[[], asyncio.Protocol],
+    make: Callable[[], asyncio.BaseProtocol],
     origin: Origin,
     tls: ssl.SSLContext | None,
     family: int,

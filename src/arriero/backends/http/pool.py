@@ -22,11 +22,15 @@ from arriero.errors import BackendBroken, BackendError
 
 FETCH_LIMIT_BYTES = 32 * 1024 * 1024
 
+_READ_BYTES = 65536
+"""The most that one read gives; one buffer of this size serves a pool."""
+
 
 class Pool:
     """Open calls to one origin. Used from one event loop; may be built before it runs."""
 
     __slots__ = (
+        "_buffer",
         "_clock",
         "_closed",
         "_connecting",
@@ -67,6 +71,7 @@ class Pool:
         if proxy is not None and proxy.secure and proxy_tls is None:
             proxy_tls = tls_context()
         self._dialer = Dialer(origin, proxy=proxy, tls=tls, proxy_tls=proxy_tls)
+        self._buffer = memoryview(bytearray(_READ_BYTES))
         fixed = [(b"host", origin.host_header)]
         prefix = ""
         if proxy is not None and not origin.secure:
@@ -174,7 +179,7 @@ class Pool:
     # ---- inside ----------------------------------------------------------------------------------------------------
 
     def _make(self) -> Connection:
-        return Connection(self, self.label)
+        return Connection(self, self.label, self._buffer)
 
     def _take(self) -> Connection | None:
         # Last in, first out: the freshest is the least likely to be dead, and the others may grow old and go.

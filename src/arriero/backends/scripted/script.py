@@ -144,7 +144,7 @@ class Play(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     `say` and `think` are cut into words, or into the pieces of a list. `finish` replaces the finish reason, `none`
     leaves it out. `error` ends a stream with an error after what was said. `status`, `headers` and `body` are an answer
     of its own (a body that is no text is written as JSON). `bytes` (a file beside the script) and `raw` (a text) are
-    the exact bytes of an answer, head and all. `recording` is what was read from the file.
+    the exact bytes of an answer, head and all; `exact` is what they come to, and no word of a script.
     """
 
     say: str | tuple[str, ...] | None = None
@@ -158,9 +158,9 @@ class Play(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     status: int | None = None
     headers: Mapping[str, str] = {}
     body: Any = None
-    bytes: str | None = None
+    file: str | None = field(name="bytes", default=None)
     raw: str | None = None
-    recording: bytes | None = None
+    exact: bytes | None = None
     fault: Fault | None = None
     form: Form = Form()
 
@@ -234,19 +234,21 @@ def parse_script(text: str, folder: Path | None = None, shown: str = "the script
 
 def _with_recording(rule: Rule, folder: Path | None, shown: str) -> Rule:
     play = rule.play
+    if play.exact is not None:
+        raise ScriptError(f"{shown}: Object contains unknown field `exact`")
     if play.raw is not None:
         recording = play.raw.encode()
-    elif play.bytes is not None:
-        path = (folder or Path()) / play.bytes
+    elif play.file is not None:
+        path = (folder or Path()) / play.file
         try:
             if path.stat().st_size > MAX_RECORDING_BYTES:
-                raise ScriptError(f"{shown}: the recording {play.bytes} has more than {MAX_RECORDING_BYTES} bytes")
+                raise ScriptError(f"{shown}: the recording {play.file} has more than {MAX_RECORDING_BYTES} bytes")
             recording = path.read_bytes()
         except OSError as error:
-            raise ScriptError(f"{shown}: the recording {play.bytes} cannot be read: {_reason(error)}") from None
+            raise ScriptError(f"{shown}: the recording {play.file} cannot be read: {_reason(error)}") from None
     else:
         return rule
-    return msgspec.structs.replace(rule, play=msgspec.structs.replace(play, recording=recording))
+    return msgspec.structs.replace(rule, play=msgspec.structs.replace(play, exact=recording))
 
 
 def _reason(error: Exception) -> str:

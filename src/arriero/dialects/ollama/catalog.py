@@ -40,8 +40,9 @@ _OURS = frozenset({"name", "model", "digest"}) | _CLOUD_STUB
 _LAST_SECOND = 253_402_300_799  # of the year 9999
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+_NULL = Raw(b"null")
+
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
-_value = msgspec.json.Decoder().decode
 
 
 def version(number: str) -> bytes:
@@ -87,7 +88,7 @@ def show(
     card = detail.card
     native = _native(card.native)
     if "model_info" in native:
-        return json_text(_shown_native(native, basename, system))
+        return json_text(_shown_native(native, card, since, basename, system))
     shown_system = system or detail.system
     parameters = _parameters(detail, options or {})
     template = detail.template if detail.template is not None else _template(card)
@@ -239,15 +240,23 @@ def _shown(value: Any, verbose: bool) -> object:
             return value
 
 
-def _shown_native(native: Mapping[str, Raw], basename: str | None, system: str | None) -> dict[str, object]:
+def _shown_native(
+    native: Mapping[str, Raw], card: ModelCard, since: float, basename: str | None, system: str | None
+) -> dict[str, object]:
+    """The backend's own description, with the fields that clients fail without: Copilot Chat for one."""
     shown: dict[str, object] = {key: raw for key, raw in native.items() if key not in _CLOUD_STUB}
+    demanded: dict[str, object] = {
+        "details": _details(card),
+        "model_info": {},
+        "capabilities": _capabilities(card),
+        "modified_at": _local(_modified(card, since)),
+    }
+    shown |= {key: value for key, value in demanded.items() if bytes(native.get(key, _NULL)) == b"null"}
     if basename is not None and bytes(native["model_info"])[:1] == b"{":
         info: dict[str, object] = dict(_members(native["model_info"]))
         shown["model_info"] = info | {"general.basename": basename}
     if system:
         shown["system"] = system
-    if bytes(native["model_info"]) == b"null":
-        shown["model_info"] = {}
     return shown
 
 

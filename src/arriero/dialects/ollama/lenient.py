@@ -75,7 +75,7 @@ def reader(
     place = _Place(root, path, wanted)
 
     def read(body: bytes) -> tuple[_Body, dict[str, Raw]]:
-        value = first_value(_repaired(body))
+        value = first_value(repaired(body))
         extra: dict[str, Raw] = {}
         if value == b"null":
             return shape(), extra
@@ -88,11 +88,12 @@ def reader(
     return read
 
 
-def _repaired(body: bytes) -> bytes:
+def repaired(body: bytes) -> bytes:
+    """The body with U+FFFD for each byte that is not UTF-8 and for each escape of half a surrogate pair."""
     try:
         text = body.decode()
     except UnicodeDecodeError:
-        # One U+FFFD for each bad byte, as Go does it.
+        # Python's own replacement would make one of several.
         text = _SURROGATE.sub("\ufffd", body.decode("utf-8", "surrogateescape"))
     if "\\ud" in text or "\\uD" in text:
         text = _LONE_SURROGATE.sub(lambda found: "\\ufffd" if found[1] else found[0], text)

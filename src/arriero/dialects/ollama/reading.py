@@ -5,8 +5,6 @@ wherever they come: models with a parser of their own put them into frames befor
 last one.
 """
 
-from typing import Any
-
 import msgspec
 from msgspec import Raw, Struct
 
@@ -27,6 +25,7 @@ from arriero.canonical.requests import ToolCall
 from arriero.canonical.stream import Bracketer, Folder
 from arriero.dialects.backend_errors import message_of
 from arriero.dialects.base import WholeAnswer
+from arriero.dialects.ollama.lenient import repaired
 from arriero.errors import BackendBroken, BackendFailed
 from arriero.wire.framing import MessageTooLong, NdjsonReader
 
@@ -81,13 +80,24 @@ class _Vectors(Struct):
 
 _frame = msgspec.json.Decoder(_Frame).decode
 _vectors = msgspec.json.Decoder(_Vectors).decode
-_value = msgspec.json.Decoder().decode
+_string = msgspec.json.Decoder(str).decode
 
 _FAULTS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NO_ERROR = (b"", b"null", b'""')
 
 _REASONS = {"length": Reason.LENGTH, "load": Reason.LOAD, "unload": Reason.UNLOAD, "tool_calls": Reason.TOOL_CALLS}
 """Every other word, and none, is an ordinary stop."""
+
+
+def _read(line: bytes) -> _Frame:
+    """A frame. Servers that stream token by token write half an emoji now and then: it becomes U+FFFD."""
+    try:
+        return _frame(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        mended = repaired(line)
+        if mended == line:
+            raise
+        return _frame(mended)
 
 
 class StreamReader:
@@ -119,7 +129,7 @@ class StreamReader:
         for line in self._lines.close():
             # Half a frame is not a broken one: the stream was cut inside of it.
             try:
-                _frame(line)
+                _read(line)
             except _FAULTS:
                 break
             self._line(line, out)
@@ -130,7 +140,7 @@ class StreamReader:
         """The events of a body that is one object, done or not; of one that is lines after all, theirs."""
         out: list[Event] = []
         try:
-            frame = _frame(body)
+            frame = _read(body)
         except _FAULTS:
             return self.feed(body) + self.close()
         self._take(frame, out)
@@ -142,7 +152,7 @@ class StreamReader:
         if self._over:
             return
         try:
-            frame = _frame(line)
+            frame = _read(line)
         except _FAULTS as error:
             self._fail(out, Failed(f"the backend sent a line that is not a frame: {error}"))
             return
@@ -195,11 +205,11 @@ def _tool_call(call: _Call) -> ToolCall:
 
 
 def _arguments(raw: bytes) -> str:
-    if raw[:1] == b'"':
+    text = raw.decode("utf-8", "replace")
+    if text[:1] == '"':
         # Some servers in Ollama's clothes write the JSON text of the object, as OpenAI does.
-        text = _value(raw)
-        return text if isinstance(text, str) and text.strip() else "{}"
-    return raw.decode("utf-8", "replace") if raw not in (b"", b"null") else "{}"
+        return _string(text) or "{}"
+    return text if text not in ("", "null") else "{}"
 
 
 def decode_whole(body: bytes) -> WholeAnswer:
@@ -215,7 +225,7 @@ def decode_whole(body: bytes) -> WholeAnswer:
 
 def _says_error(body: bytes) -> bool:
     try:
-        return bytes(_frame(body).error) not in _NO_ERROR
+        return bytes(_read(body).error) not in _NO_ERROR
     except _FAULTS:
         return False
 
@@ -228,8 +238,10 @@ def decode_embeddings(body: bytes) -> WholeAnswer:
         raise BackendBroken(f"the backend sent embeddings that cannot be read: {error}") from None
     if bytes(told.error) not in _NO_ERROR:
         raise BackendFailed(message_of(body))
-    vectors: Any = told.embeddings
+    vectors = told.embeddings
     if vectors is None:
+        if told.embedding is None:
+            raise BackendBroken("the backend sent an answer without embeddings")
         vectors = (told.embedding,) if told.embedding else ()
     usage = Usage(told.prompt_eval_count) if told.prompt_eval_count is not None else NO_USAGE
     timings = Timings(told.total_duration, told.load_duration) if told.total_duration is not None else NO_TIMINGS

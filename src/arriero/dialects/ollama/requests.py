@@ -102,7 +102,7 @@ def decode_chat(body: bytes) -> ChatRequest:
         truncate=read.truncate,
         shift=read.shift,
         runner=runner,
-        extra=_kept(extra, _debug_render_only=read.debug_render_only),
+        extra=_kept(extra, _debug_render_only=read.debug_render_only or None),
         dialect=DIALECT_NAME,
     )
 
@@ -130,7 +130,9 @@ def decode_generate(body: bytes) -> ChatRequest | CompletionRequest:
             model=read.model, think=think, stream=stream, keep_alive=keep_alive, runner=runner, dialect=DIALECT_NAME
         )
     format = read_format(bytes(read.format))
-    extra = _kept(extra, template=read.template, context=read.context, _debug_render_only=read.debug_render_only)
+    extra = _kept(
+        extra, template=read.template, context=read.context, _debug_render_only=read.debug_render_only or None
+    )
     if read.raw or read.suffix:
         return CompletionRequest(
             model=read.model,
@@ -146,7 +148,7 @@ def decode_generate(body: bytes) -> ChatRequest | CompletionRequest:
             truncate=read.truncate,
             shift=read.shift,
             runner=runner,
-            extra=_kept(extra, system=read.system, raw=read.raw if read.suffix else None, think=think),
+            extra=_kept(extra, system=read.system, raw=(read.suffix and read.raw) or None, think=think),
             dialect=DIALECT_NAME,
         )
     asked: tuple[Part, ...] = (Text(prompt), *[medium(text) for text in read.images or ()])

@@ -23,12 +23,12 @@ _Capabilities = frozenset[Capability] | None
 
 def write_models(models: Iterable[Listed]) -> bytes:
     """`GET /v1/models`. `data` is `[]` where there are none: clients iterate over it."""
-    return json_text({"object": "list", "data": [_entry(listed) for listed in models]})
+    return json_text({"object": "list", "data": [_entry(listed) for listed in models]}) + b"\n"
 
 
 def write_model(listed: Listed) -> bytes:
     """`GET /v1/models/{id}`."""
-    return json_text(_entry(listed))
+    return json_text(_entry(listed)) + b"\n"
 
 
 def _entry(listed: Listed) -> _Entry:

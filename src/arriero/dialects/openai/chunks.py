@@ -172,5 +172,5 @@ def _fit(wanted: Any, value: Any) -> Any:
         return value if isinstance(value, str) else None
     try:
         return msgspec.convert(value, wanted, strict=False)
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, UnicodeEncodeError):
         return None

@@ -265,5 +265,17 @@ def _extra(body: _Body, request: Request, dropped: list[str]) -> None:
         if key in _UNANSWERABLE:
             if not (key == "n" and bytes(value) == b"1"):
                 dropped.append(key)
-        elif key not in body:
+        elif key not in body or key == "reasoning":
+            # A token budget wins over the effort that was read from the same object.
             body[key] = value
+        elif key == "chat_template_kwargs":
+            body[key] = {**body[key], **_members(value)}
+        else:
+            dropped.append(key)
+
+
+def _members(value: Raw) -> dict[str, Raw]:
+    try:
+        return msgspec.json.decode(value, type=dict[str, Raw])
+    except msgspec.ValidationError:
+        return {}

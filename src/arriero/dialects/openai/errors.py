@@ -1,7 +1,7 @@
 """Errors as OpenAI's clients read them, before the first byte and in mid-stream."""
 
 from arriero.dialects.base import ErrorAnswer
-from arriero.errors import ArrieroError
+from arriero.errors import ArrieroError, BadRequest
 from arriero.wire.jsontext import json_text
 
 _TYPES = {
@@ -23,7 +23,11 @@ def envelope(message: str, status: int, code: str | None = None) -> bytes:
 
 def write_error(error: ArrieroError, streaming: bool) -> ErrorAnswer:
     """An error answer; the same whether a stream was asked for or not."""
-    return ErrorAnswer(error.status, b"application/json", envelope(error.message, error.status, error.type))
+    body = envelope(error.message, error.status, error.type)
+    if type(error) is BadRequest:
+        # What the decoding of a request finds, an Ollama server words in another place, without the line end.
+        return ErrorAnswer(error.status, b"application/json; charset=utf-8", body)
+    return ErrorAnswer(error.status, b"application/json", body + b"\n")
 
 
 def write_stream_error(error: ArrieroError) -> bytes:

@@ -34,6 +34,7 @@ def messages_out(messages: Sequence[Message], profile: Profile) -> list[Wire]:
     """The list for `messages`. Raises `UnsupportedContent` for parts of another dialect."""
     out: list[Wire] = []
     pairing: _Pairing | None = None
+    plain = not profile.reasoning_demanded
     later: list[Wire | Raw] = []  # images of tool results, for behind the last of them
     for number, message in enumerate(messages):
         parts = message.parts
@@ -43,7 +44,7 @@ def messages_out(messages: Sequence[Message], profile: Profile) -> list[Wire]:
         if later:
             out.append({"role": "user", "content": later})
             later = []
-        if len(parts) == 1 and parts[0].__class__ is Text:
+        if len(parts) == 1 and isinstance(parts[0], Text) and (message.role != "assistant" or plain):
             wire: Wire = {"role": message.role, "content": parts[0].text}
         elif message.role == "assistant":
             wire, calls = _assistant(parts, number, profile)
@@ -161,9 +162,12 @@ def _assistant(parts: Sequence[Part], number: int, profile: Profile) -> tuple[Wi
     else:
         content = _content(said)
     wire: Wire = {"role": "assistant", "content": content or (None if calls else "")}
-    if thoughts and profile.reasoning_input is not None:
+    if profile.reasoning_input is not None and (thoughts or profile.reasoning_demanded):
         wire[profile.reasoning_input] = "".join(thoughts)
     if written:
+        if profile.first_call is not None:
+            key, value = profile.first_call
+            written[0][key] = Raw(value.encode())
         wire["tool_calls"] = written
     return wire, calls
 

@@ -61,7 +61,7 @@ def encode_chat(answer: WholeAnswer, context: AnswerContext, now_ns: int) -> byt
     if answer.logprobs:
         choice["logprobs"] = {"content": answer.logprobs}
     choice["finish_reason"] = _reason(answer.finished.reason, bool(calls))
-    return json_text(_whole("chatcmpl", "chat.completion", choice, answer, context, now_ns))
+    return _line(_whole("chatcmpl", "chat.completion", choice, answer, context, now_ns))
 
 
 def encode_completion(answer: WholeAnswer, context: AnswerContext, now_ns: int) -> bytes:
@@ -72,7 +72,7 @@ def encode_completion(answer: WholeAnswer, context: AnswerContext, now_ns: int) 
     if answer.logprobs:
         choice["logprobs"] = _legacy(answer.logprobs, 0)
     choice["finish_reason"] = REASONS[answer.finished.reason]
-    return json_text(_whole("cmpl", "text_completion", choice, answer, context, now_ns))
+    return _line(_whole("cmpl", "text_completion", choice, answer, context, now_ns))
 
 
 def encode_embeddings(answer: WholeAnswer, context: AnswerContext, now_ns: int) -> bytes:
@@ -80,7 +80,7 @@ def encode_embeddings(answer: WholeAnswer, context: AnswerContext, now_ns: int) 
     assert isinstance(answer, Embeddings)
     wants_base64 = isinstance(context.request, EmbedRequest) and context.request.base64
     prompt = answer.usage.prompt_tokens or 0
-    return json_text(
+    return _line(
         {
             "object": "list",
             "data": [
@@ -91,6 +91,11 @@ def encode_embeddings(answer: WholeAnswer, context: AnswerContext, now_ns: int) 
             "usage": {"prompt_tokens": prompt, "total_tokens": prompt},
         }
     )
+
+
+def _line(body: _Wire) -> bytes:
+    """A whole answer. It ends with a newline, as an Ollama server's does here."""
+    return json_text(body) + b"\n"
 
 
 def _whole(prefix: str, kind: str, choice: _Wire, answer: Answer, context: AnswerContext, now_ns: int) -> _Wire:

@@ -321,7 +321,24 @@ class _Logprobs(Struct):
     content: tuple[TokenLogprob, ...] | None = None
 
 
+class _Candidate(Struct):
+    token: str
+    logprob: float | None = None
+    bytes: tuple[int, ...] | None = None
+
+
+class _Token(_Candidate):
+    top_logprobs: list[_Candidate] | None = None
+
+
+class _LooseLogprobs(Struct):
+    """The shape of chat with nulls where the API has lists and numbers."""
+
+    content: list[_Token] | None = None
+
+
 _chat_logprobs = msgspec.json.Decoder(_Logprobs).decode
+_loose_logprobs = msgspec.json.Decoder(_LooseLogprobs).decode
 _legacy_logprobs = msgspec.json.Decoder(_LegacyLogprobs).decode
 
 
@@ -329,13 +346,36 @@ def _logprobs(raw: Raw) -> tuple[TokenLogprob, ...]:
     """Logprobs of either shape; none where they cannot be read, for they are an extra beside the text."""
     if not present(raw):
         return ()
-    try:
-        content = _chat_logprobs(raw).content
+    for read in (_chat_logprobs, _loosened, _legacy):
+        try:
+            found = read(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue
+        content = found.content if isinstance(found, _Logprobs) else found
         if content:
             return content
-        legacy = _legacy_logprobs(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return ()
+    return ()
+
+
+def _loosened(raw: Raw) -> tuple[TokenLogprob, ...]:
+    return tuple(
+        TokenLogprob(
+            item.token,
+            item.logprob,
+            item.bytes,
+            tuple(
+                TopLogprob(top.token, top.logprob, top.bytes)
+                for top in item.top_logprobs or ()
+                if top.logprob is not None
+            ),
+        )
+        for item in _loose_logprobs(raw).content or ()
+        if item.logprob is not None
+    )
+
+
+def _legacy(raw: Raw) -> tuple[TokenLogprob, ...]:
+    legacy = _legacy_logprobs(raw)
     tops = legacy.top_logprobs or []
     return tuple(
         TokenLogprob(

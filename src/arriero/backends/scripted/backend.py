@@ -1,0 +1,119 @@
+"""The backend of kind `scripted`: starts its server on a private unix socket when it is first needed."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from arriero.backends.base import Want
+from arriero.backends.http.call import Call, Headers, Timeouts
+from arriero.backends.http.origin import Origin
+from arriero.backends.http.pool import Pool
+from arriero.backends.remote import FixedPlace
+from arriero.backends.scripted.script import Script, read_script
+from arriero.backends.scripted.server import ScriptedServer
+from arriero.canonical.catalog import LoadedModel, ModelCard, ModelDetail
+from arriero.dialects import backend_errors
+from arriero.dialects.ollama import catalog as ollama_catalog
+from arriero.dialects.openai import catalog as openai_catalog
+from arriero.dialects.profiles import profile_of
+from arriero.errors import BackendUnreachable
+
+_ROOTS = {"ollama": "", "openai": "/v1"}
+
+
+class Scripted:
+    """Plays `script`: a file, a `Script`, or `None` for the built-in one."""
+
+    kind = "scripted"
+    error_type = "scripted_error"
+    curated = False
+    silent = False
+
+    def __init__(self, name: str, *, script: Path | Script | None = None, timeouts: Timeouts | None = None) -> None:
+        """Raises `ScriptError`, a `ValueError`."""
+        read = read_script(script.expanduser()) if isinstance(script, Path) else script or Script()
+        ollama = "ollama" in read.speaks
+        self.name = name
+        self.where = f"script {script}" if isinstance(script, Path) else "built-in script"
+        self.profile = profile_of("ollama" if ollama else "generic")
+        self.roots: Mapping[str, str] = {dialect: _ROOTS[dialect] for dialect in read.speaks}
+        self.library = self.has_memory = ollama
+        self.forwards_client = self.profile.forwards_client_address
+        self.server = ScriptedServer(read)
+        self.headers: Headers = (
+            (b"accept-encoding", b"identity"),
+            (b"accept", b"*/*"),
+            (b"content-type", b"application/json"),
+            (b"user-agent", b"arriero"),
+        )
+        if read.key is not None:
+            self.headers += ((b"authorization", f"Bearer {read.key}".encode("latin-1")),)
+        self._timeouts = timeouts or Timeouts()
+        self._turn = asyncio.Lock()
+        self._pool: Pool | None = None
+        self._folder: Path | None = None
+
+    async def reach(self, want: Want) -> FixedPlace:
+        """The server; waits only for its start. Raises `BackendUnreachable` where no socket can be made."""
+        return FixedPlace(await self._ready(), want.model)
+
+    async def list_models(self) -> tuple[ModelCard, ...]:
+        """`/api/tags`, or `/v1/models` where the script speaks no Ollama."""
+        if "ollama" in self.roots:
+            return ollama_catalog.read_tags(await self._ask("GET", "/api/tags"))
+        path = self.roots["openai"] + self.profile.models_path
+        return openai_catalog.read_models(await self._ask("GET", path), self.profile)
+
+    async def list_loaded(self) -> tuple[LoadedModel, ...]:
+        """`/api/ps`; nothing is known where the script speaks no Ollama."""
+        return ollama_catalog.read_ps(await self._ask("GET", "/api/ps")) if self.has_memory else ()
+
+    async def show(self, card: ModelCard, verbose: bool) -> ModelDetail:
+        """`/api/show`, or what is on the card."""
+        if "ollama" not in self.roots:
+            return ModelDetail(card=card)
+        body = msgspec.json.encode({"model": card.id, "verbose": verbose})
+        return ollama_catalog.read_show(await self._ask("POST", "/api/show", body), card.id)
+
+    async def load(self, model: str, keep_alive: float | None) -> None:
+        """A request without a prompt, where the script speaks Ollama."""
+        if "ollama" in self.roots:
+            seconds = None if keep_alive is None else -1 if keep_alive == float("inf") else keep_alive
+            await self._ask("POST", "/api/generate", msgspec.json.encode({"model": model, "keep_alive": seconds}))
+
+    async def close(self) -> None:
+        """End the server and take its socket away."""
+        async with self._turn:
+            pool, self._pool = self._pool, None
+            if pool is not None:
+                pool.close()
+            await self.server.close()
+            folder, self._folder = self._folder, None
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    async def _ask(self, method: str, path: str, body: bytes = b"") -> bytes:
+        pool = await self._ready()
+        head, answer = await pool.fetch(Call(method, path, self.headers, body))
+        if head.status >= 300:
+            raise backend_errors.read_error(head.status, answer, self.error_type)
+        return answer
+
+    async def _ready(self) -> Pool:
+        if self._pool is not None:
+            return self._pool
+        async with self._turn:
+            if self._pool is None:
+                # 0700, so that nobody else of this machine can ask it.
+                self._folder = Path(tempfile.mkdtemp(prefix="arriero-scripted-"))
+                try:
+                    address = await self.server.start(socket_path=self._folder / "s")
+                except OSError as error:
+                    shutil.rmtree(self._folder, ignore_errors=True)
+                    raise BackendUnreachable(f"{self.name} cannot listen: {error.strerror or error}") from None
+                self._pool = Pool(Origin.parse(address), timeouts=self._timeouts, label=self.name)
+            return self._pool

@@ -1,0 +1,211 @@
+"""Requests in, what is played and answered out; no sockets."""
+
+import hashlib
+import json
+from typing import Any
+
+import pytest
+
+from arriero.backends.scripted.desk import Desk
+from arriero.backends.scripted.reply import Reply
+from arriero.backends.scripted.script import Model, Play, Rule, Script, When
+
+TINY = Script(models=(Model(name="tiny", capabilities=("completion",)),))
+
+
+def ask(desk: Desk, request: str, body: Any = None, **headers: str) -> Reply:
+    """`METHOD /path`, and a body that is written as JSON if it is no bytes."""
+    method, _, target = request.partition(" ")
+    data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+    return desk.answer(method, target, headers, data)[1]
+
+
+def said(reply: Reply) -> tuple[int, Any]:
+    """Status, and what the body says in short."""
+    text = b"".join(reply.pieces)
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return reply.status, text.decode()
+    return reply.status, found.get("error", found)
+
+
+@pytest.mark.parametrize(
+    ("request_line", "body", "answer"),
+    [
+        ("GET /", None, (200, "Ollama is running")),
+        ("GET /api/version", None, (200, {"version": "0.12.3"})),
+        ("GET /nowhere", None, (404, "404 page not found")),
+        ("GET /api/chat", None, (405, "405 method not allowed")),
+        ("GET /api/delete?x=1", None, (405, "405 method not allowed")),
+        ("POST /api/chat", b"", (400, "the request body is not a JSON object")),
+        ("POST /api/chat", b"[]", (400, "the request body is not a JSON object")),
+        ("POST /api/chat", {"model": "no"}, (404, "model 'no' not found")),
+        ("POST /api/show", {"name": "no"}, (404, "model 'no' not found")),
+        (
+            "POST /api/chat",
+            {"model": "TINY:latest", "messages": [{}], "tools": [{}]},
+            (400, '"TINY:latest" does not support tools'),
+        ),
+        (
+            "POST /api/generate",
+            {"model": "tiny", "prompt": "a", "think": True},
+            (400, '"tiny" does not support thinking'),
+        ),
+        (
+            "POST /v1/chat/completions",
+            {"model": "no"},
+            (
+                404,
+                {
+                    "message": "The model `no` does not exist",
+                    "type": "invalid_request_error",
+                    "param": None,
+                    "code": "model_not_found",
+                },
+            ),
+        ),
+    ],
+)
+def test_what_an_ordinary_server_says(request_line: str, body: Any, answer: tuple[int, Any]) -> None:
+    assert said(ask(Desk(TINY), request_line, body)) == answer
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/api/chat", "application/x-ndjson"),
+        ("/api/generate", "application/x-ndjson"),
+        ("/api/embed", "application/json; charset=utf-8"),
+        ("/api/embeddings", "application/json; charset=utf-8"),
+        ("/api/show", "application/json; charset=utf-8"),
+        ("/v1/chat/completions", "application/json"),
+        ("/v1/completions", "application/json"),
+        ("/v1/embeddings", "application/json"),
+    ],
+)
+def test_inference(path: str, kind: str) -> None:
+    body = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "prompt": "hi", "input": "hi"}
+    reply = ask(Desk(TINY), f"POST {path}", body)
+    assert (reply.status, reply.content_type) == (200, kind)
+
+
+def test_it_speaks_what_the_script_says() -> None:
+    desk = Desk(Script(speaks=("openai",)))
+    assert ask(desk, "GET /api/tags").status == 404
+    assert ask(desk, "HEAD /api/blobs/sha256:0").status == 404
+    assert ask(desk, "GET /v1/models").status == 200
+    assert ask(desk, "GET /v1/models/scripted").status == 200
+    assert ask(desk, "GET /v1/models/no").status == 404
+    assert ask(Desk(Script(speaks=("ollama",))), "GET /v1/models").status == 404
+    assert ask(Desk(Script(speaks=("ollama",))), "GET /v1/models/scripted").status == 404
+
+
+def test_a_key() -> None:
+    desk = Desk(Script(key="secret"))
+    assert said(ask(desk, "GET /v1/models"))[0] == 401
+    assert said(ask(desk, "GET /api/tags", authorization="Bearer wrong")) == (401, "Incorrect API key provided")
+    assert ask(desk, "GET /v1/models", authorization="Bearer secret").status == 200
+
+
+def test_the_first_rule_that_fits_is_played() -> None:
+    once = Rule(Play(status=503), When(path="/api/*", call=1))
+    desk = Desk(Script(rules=(once, Rule(Play(say="b"), When(contains="b")), Rule(Play(say="c")))))
+    asked = [("GET /api/tags", None), ("GET /api/tags", None), ("POST /api/embed", {"b": 1}), ("GET /x", None)]
+    plays = [desk.answer(*line.split(), {}, json.dumps(body).encode())[0] for line, body in asked]
+    assert [play.status or play.say for play in plays] == [503, "c", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("play", "status", "kind", "body"),
+    [
+        (
+            Play(status=503),
+            503,
+            "application/json",
+            b'{"error":{"message":"scripted 503","type":"scripted","code":503}}',
+        ),
+        (Play(status=429, body={"error": "slow"}), 429, "application/json", b'{"error":"slow"}'),
+        (
+            Play(status=502, body="<html>Bad Gateway</html>"),
+            502,
+            "text/html; charset=utf-8",
+            b"<html>Bad Gateway</html>",
+        ),
+        (Play(status=500, body="boom"), 500, "text/plain; charset=utf-8", b"boom"),
+        (Play(body='{"a": 1}'), 200, "application/json", b'{"a": 1}'),
+        (Play(status=203), 203, "application/json; charset=utf-8", b'{"version":"0.12.3"}'),
+    ],
+)
+def test_an_answer_of_its_own(play: Play, status: int, kind: str, body: bytes) -> None:
+    desk = Desk(Script(rules=(Rule(with_header(play)),)))
+    reply = ask(desk, "GET /api/version")
+    assert reply == Reply(status, kind, (body,), headers={"Retry-After": "7"})
+
+
+def with_header(play: Play) -> Play:
+    """The same play with a header of its own."""
+    return Play(status=play.status, body=play.body, headers={"Retry-After": "7"})
+
+
+def names(desk: Desk, path: str = "/api/tags") -> list[str]:
+    return [model["name"] for model in said(ask(desk, f"GET {path}"))[1]["models"]]
+
+
+def test_the_library() -> None:
+    desk = Desk(TINY)
+    assert ask(desk, "POST /api/pull", {"model": "new"}).stream
+    assert ask(desk, "POST /api/copy", {"source": "tiny", "destination": "copy:1"}).status == 200
+    assert ask(desk, "POST /api/create", {"model": "made", "from": "tiny"}).stream
+    assert names(desk) == ["tiny:latest", "new:latest", "copy:1", "made:latest"]
+    assert ask(desk, "DELETE /api/delete", {"model": "TINY"}).status == 200
+    assert names(desk) == ["new:latest", "copy:1", "made:latest"]
+    assert ask(desk, "POST /api/push", {"model": "new"}).stream
+
+
+@pytest.mark.parametrize(
+    ("request_line", "body", "answer"),
+    [
+        ("POST /api/pull", {}, (400, "invalid model name")),
+        ("POST /api/push", {}, (400, "model is required")),
+        ("POST /api/create", {}, (400, "invalid model name")),
+        ("POST /api/create", {"model": "a"}, (400, "neither 'from' or 'files' was specified")),
+        ("POST /api/copy", {"destination": "a"}, (400, 'source "" is invalid')),
+        ("POST /api/copy", {"source": "a"}, (400, 'destination "" is invalid')),
+        ("POST /api/copy", {"source": "no", "destination": "a"}, (404, 'model "no" not found')),
+        ("DELETE /api/delete", {}, (400, "model is required")),
+        ("DELETE /api/delete", {"name": "no"}, (404, "model 'no' not found")),
+    ],
+)
+def test_what_the_library_refuses(request_line: str, body: Any, answer: tuple[int, Any]) -> None:
+    assert said(ask(Desk(TINY), request_line, body)) == answer
+
+
+def test_a_failed_pull_brings_no_model() -> None:
+    desk = Desk(Script(rules=(Rule(Play(error="no space"), When(path="/api/pull")),)))
+    ask(desk, "POST /api/pull", {"model": "new"})
+    assert names(desk) == ["scripted:latest"]
+
+
+def test_blobs() -> None:
+    desk, digest = Desk(TINY), f"sha256:{hashlib.sha256(b'data').hexdigest()}"
+    assert ask(desk, f"HEAD /api/blobs/{digest}").status == 404
+    assert said(ask(desk, "POST /api/blobs/sha256:0", b"data")) == (
+        400,
+        f'digest mismatch, expected "sha256:0", got "{digest}"',
+    )
+    assert ask(desk, f"POST /api/blobs/{digest}", b"data").status == 201
+    assert ask(desk, f"POST /api/blobs/{digest}", b"data").status == 200
+    assert ask(desk, f"HEAD /api/blobs/{digest}").status == 200
+    assert ask(desk, f"GET /api/blobs/{digest}").status == 405
+
+
+def test_what_is_loaded() -> None:
+    desk = Desk(Script(models=(Model(name="a", loaded=True), Model(name="b"))))
+    assert names(desk, "/api/ps") == ["a:latest"]
+    assert said(ask(desk, "POST /api/generate", {"model": "b"}))[1]["done_reason"] == "load"
+    assert names(desk, "/api/ps") == ["a:latest", "b:latest"]
+    assert said(ask(desk, "POST /api/chat", {"model": "a", "keep_alive": 0}))[1]["done_reason"] == "unload"
+    assert names(desk, "/api/ps") == ["b:latest"]
+    ask(desk, "POST /api/chat", {"model": "a", "messages": [{}]})
+    assert names(desk, "/api/ps") == ["b:latest", "a:latest"]

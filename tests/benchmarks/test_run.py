@@ -1,0 +1,48 @@
+"""The benchmark runs and reports every row; what the numbers are is for people to judge."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import rig
+from benchmarks.cases import CASES
+from benchmarks.run import Row, main, table
+
+LACKING = rig.missing()
+
+
+@pytest.mark.skipif(bool(LACKING), reason=f"this machine lacks {', '.join(LACKING)}")
+def test_every_row_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "latest.json"
+    assert main(["--tiny", "--output", str(output)]) == 0
+    printed = capsys.readouterr().out
+    found = json.loads(output.read_text())
+    assert [row["name"] for row in found["rows"]] == [*(case.name for case in CASES), "memory at rest"]
+    assert all(row["name"] in printed for row in found["rows"])
+    assert set(found["machine"]) == {"cpu", "cores", "kernel", "python"}
+
+
+def test_the_table() -> None:
+    rows = [
+        Row("request", "us CPU", 50.0, 20.0, 4.0),
+        Row("chunk", "us CPU", 60.0, 20.0, 2.5),
+        Row("memory", "MiB", 50.0, None, 110.0),
+    ]
+    about = {"cpu": "a CPU", "cores": "2", "kernel": "Linux 6", "python": "CPython 3.11"}
+    assert table(rows, about).splitlines() == [
+        "a CPU, 2 cores, Linux 6, CPython 3.11",
+        "",
+        "                                             arriero     nginx   ratio    goal",
+        "request                                        50.00      20.0    2.50    <= 4 met     us CPU",
+        "chunk                                          60.00      20.0    3.00  <= 2.5 MISSED  us CPU",
+        "memory                                         50.00                    <= 110 met     MiB",
+    ]
+
+
+def test_a_machine_without_the_programs_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(rig, "NGINX", None)
+    assert main(["--tiny"]) == 2
+    assert capsys.readouterr().err == "the benchmark needs nginx\n" if rig.GCC else True

@@ -1,0 +1,348 @@
+"""Lists of models: rendered for clients, and read from every vendor's own form."""
+
+import json
+from typing import Any
+
+import pytest
+
+from arriero.canonical.catalog import Capability, Listed, ModelCard
+from arriero.dialects.openai.catalog import Props, read_models, read_props, write_model, write_models
+from arriero.dialects.profiles import PROFILES
+from arriero.errors import BackendBroken
+from support.recordings import load
+
+C = Capability
+TALKS = frozenset({C.COMPLETION})
+EMBEDS = frozenset({C.EMBEDDING})
+
+
+def read(body: Any, profile: str = "generic") -> tuple[ModelCard, ...]:
+    return read_models(json.dumps(body).encode(), PROFILES[profile])
+
+
+# ---- for clients ---------------------------------------------------------------------------------------------------
+
+
+def test_a_list() -> None:
+    cards = (
+        Listed("tiny:latest", ModelCard(id="tiny", modified_at=1767319445.9)),
+        Listed("openai/gpt-4o", ModelCard(id="gpt-4o", created=5, owned_by="openai")),
+        Listed("größe", ModelCard(id="größe")),
+    )
+    assert write_models(cards) == (
+        b'{"object":"list","data":['
+        b'{"id":"tiny:latest","object":"model","created":1767319445,"owned_by":"library"},'
+        b'{"id":"openai/gpt-4o","object":"model","created":5,"owned_by":"openai"},'
+        b'{"id":"gr\\u00f6\\u00dfe","object":"model","created":0,"owned_by":"library"}]}\n'
+    )
+
+
+def test_an_empty_list_is_a_list() -> None:
+    assert write_models(()) == b'{"object":"list","data":[]}\n'
+
+
+def test_one_model() -> None:
+    assert write_model(Listed("m", ModelCard(id="m", created=5, owned_by="x"))) == (
+        b'{"id":"m","object":"model","created":5,"owned_by":"x"}\n'
+    )
+
+
+# ---- the vendors' forms --------------------------------------------------------------------------------------------
+
+OPENROUTER = {
+    "id": "google/gemini-3-flash:free",
+    "name": "Google: Gemini 3 Flash (free)",
+    "created": 1766000000,
+    "context_length": 1048576,
+    "architecture": {"input_modalities": ["text", "image", "audio"], "output_modalities": ["text"]},
+    "top_provider": {"context_length": 65536, "max_completion_tokens": 8192},
+    "supported_parameters": ["tools", "include_reasoning", "max_tokens"],
+    "pricing": {"prompt": "0"},
+}
+
+ENTRIES: dict[str, tuple[str, Any, ModelCard]] = {
+    "OpenAI": (
+        "openai",
+        {"id": "gpt-4o", "object": "model", "created": 1715367049, "owned_by": "system"},
+        ModelCard(id="gpt-4o", created=1715367049, owned_by="system"),
+    ),
+    "OpenRouter": (
+        "openrouter",
+        OPENROUTER,
+        ModelCard(
+            id="google/gemini-3-flash:free",
+            display_name="Google: Gemini 3 Flash (free)",
+            created=1766000000,
+            context_length=65536,
+            max_output_tokens=8192,
+            capabilities=TALKS | {C.VISION, C.AUDIO, C.TOOLS, C.THINKING},
+        ),
+    ),
+    "OpenRouter, embeddings": (
+        "openrouter",
+        {
+            "id": "x/embed",
+            "context_length": 8192,
+            "architecture": {"input_modalities": ["text"], "output_modalities": ["embeddings"]},
+            "top_provider": {"context_length": None},
+            "supported_parameters": [],
+        },
+        ModelCard(id="x/embed", context_length=8192, capabilities=EMBEDS),
+    ),
+    "OpenRouter, pictures": (
+        "openrouter",
+        {
+            "id": "x/draws",
+            "architecture": {"input_modalities": ["text"], "output_modalities": ["image", "text"]},
+            "supported_parameters": ["reasoning"],
+        },
+        ModelCard(id="x/draws", capabilities=TALKS | {C.IMAGE, C.THINKING}),
+    ),
+    "vLLM": (
+        "vllm",
+        {"id": "Qwen/Qwen3-8B", "created": 5, "owned_by": "vllm", "root": "x", "max_model_len": 40960},
+        ModelCard(id="Qwen/Qwen3-8B", created=5, owned_by="vllm", context_length=40960),
+    ),
+    "LM Studio, /api/v0": (
+        "lmstudio",
+        {
+            "id": "qwen2-vl-7b",
+            "type": "vlm",
+            "publisher": "mlx-community",
+            "arch": "qwen2_vl",
+            "compatibility_type": "mlx",
+            "quantization": "4bit",
+            "state": "loaded",
+            "max_context_length": 32768,
+            "loaded_context_length": 4096,
+            "capabilities": ["tool_use"],
+        },
+        ModelCard(
+            id="qwen2-vl-7b",
+            owned_by="mlx-community",
+            family="qwen2_vl",
+            format="mlx",
+            quantization="4bit",
+            context_length=4096,
+            capabilities=TALKS | {C.VISION, C.TOOLS},
+        ),
+    ),
+    "LM Studio, not loaded": (
+        "lmstudio",
+        {"id": "a", "type": "llm", "arch": "llama", "max_context_length": 32768, "capabilities": []},
+        ModelCard(id="a", family="llama", context_length=32768, capabilities=TALKS),
+    ),
+    "LM Studio before it told of tools": (
+        "lmstudio",
+        {"id": "a", "type": "llm", "arch": "llama", "max_context_length": 32768},
+        ModelCard(id="a", family="llama", context_length=32768),
+    ),
+    "LM Studio, embeddings": (
+        "lmstudio",
+        {"id": "nomic", "type": "embeddings", "arch": "nomic-bert", "max_context_length": 2048},
+        ModelCard(id="nomic", family="nomic-bert", context_length=2048, capabilities=EMBEDS),
+    ),
+    "LM Studio, /api/v1": (
+        "lmstudio",
+        {
+            "type": "llm",
+            "publisher": "google",
+            "key": "google/gemma-3-4b",
+            "display_name": "Gemma 3 4B",
+            "architecture": "gemma3",
+            "quantization": {"name": "4bit", "bits_per_weight": 4},
+            "size_bytes": 3034755901,
+            "params_string": "4B",
+            "loaded_instances": [{"id": "x", "config": {"context_length": 8192}}],
+            "max_context_length": 131072,
+            "format": "mlx",
+            "capabilities": {"vision": True, "trained_for_tool_use": False},
+        },
+        ModelCard(
+            id="google/gemma-3-4b",
+            owned_by="google",
+            display_name="Gemma 3 4B",
+            family="gemma3",
+            quantization="4bit",
+            size_bytes=3034755901,
+            parameter_size="4B",
+            context_length=8192,
+            format="mlx",
+            capabilities=TALKS | {C.VISION},
+        ),
+    ),
+    "Mistral": (
+        "mistral",
+        {
+            "id": "codestral-latest",
+            "type": "base",
+            "created": 5,
+            "owned_by": "mistralai",
+            "max_context_length": 256000,
+            "capabilities": {
+                "completion_chat": True,
+                "completion_fim": True,
+                "function_calling": True,
+                "fine_tuning": False,
+                "vision": False,
+            },
+        },
+        ModelCard(
+            id="codestral-latest",
+            created=5,
+            owned_by="mistralai",
+            context_length=256000,
+            capabilities=TALKS | {C.INSERT, C.TOOLS},
+        ),
+    ),
+    "Mistral, embeddings: it says only what they cannot": (
+        "mistral",
+        {"id": "mistral-embed", "capabilities": {"completion_chat": False, "function_calling": False}},
+        ModelCard(id="mistral-embed"),
+    ),
+    "Together": (
+        "together",
+        {"id": "a/b", "type": "chat", "organization": "a", "display_name": "B", "context_length": 8192, "created": 0},
+        ModelCard(id="a/b", owned_by="a", display_name="B", context_length=8192),
+    ),
+    "Together, embeddings": (
+        "together",
+        {"id": "a/e", "type": "embedding", "context_length": 512},
+        ModelCard(id="a/e", context_length=512, capabilities=EMBEDS),
+    ),
+    "Groq": (
+        "groq",
+        {
+            "id": "llama-3.3-70b",
+            "owned_by": "Meta",
+            "active": True,
+            "context_window": 131072,
+            "max_completion_tokens": 32768,
+        },
+        ModelCard(id="llama-3.3-70b", owned_by="Meta", context_length=131072, max_output_tokens=32768),
+    ),
+    "Google": (
+        "google",
+        {"id": "models/gemini-2.5-flash", "object": "model", "owned_by": "google"},
+        ModelCard(id="gemini-2.5-flash", owned_by="google"),
+    ),
+    "xAI": (
+        "xai",
+        {
+            "id": "grok-4.3",
+            "created": 5,
+            "owned_by": "xai",
+            "context_length": 1000000,
+            "capabilities": {"reasoning_effort": ["none", "low"]},
+        },
+        ModelCard(id="grok-4.3", created=5, owned_by="xai", context_length=1000000),
+    ),
+    "DeepSeek": (
+        "deepseek",
+        {"id": "deepseek-chat", "object": "model", "owned_by": "deepseek"},
+        ModelCard(id="deepseek-chat", owned_by="deepseek"),
+    ),
+    "Azure": (
+        "azure",
+        {"id": "my-deployment", "created_at": 5, "capabilities": {"chat_completion": True, "embeddings": False}},
+        ModelCard(id="my-deployment", created=5),
+    ),
+}
+
+
+@pytest.mark.parametrize("vendor", ENTRIES)
+def test_vendor(vendor: str) -> None:
+    profile, entry, card = ENTRIES[vendor]
+    assert read({"object": "list", "data": [entry]}, profile) == (card,)
+
+
+def test_a_recorded_llama_server() -> None:
+    assert read_models(load("models").response.body, PROFILES["llama-server"]) == (
+        ModelCard(
+            id="arriero-demo",
+            context_length=512,
+            embedding_length=128,
+            size_bytes=1872384,
+            created=1795164672,
+            owned_by="llamacpp",
+            parameter_count=935040,
+            quantization="F16",
+        ),
+    )
+
+
+LISTS: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "a bare array": ([{"id": "a"}, {"id": "b"}], ("a", "b")),
+    "ids alone": (["a", "b"], ("a", "b")),
+    "no data": ({"object": "list", "data": None}, ()),
+    "data null, and models beside it": ({"data": None, "models": [{"key": "a"}]}, ("a",)),
+    "models instead of data": ({"models": [{"name": "a"}]}, ("a",)),
+    "null": (None, ()),
+    "empty": ({"data": []}, ()),
+    "junk between": ({"data": [5, None, {}, {"id": 7}, {"id": ""}, "", {"id": "a"}, []]}, ("a",)),
+    "one id twice": ({"data": [{"id": "a"}, {"id": "b"}, {"id": "a"}]}, ("a", "b")),
+}
+
+
+@pytest.mark.parametrize("case", LISTS)
+def test_a_list_of_another_form(case: str) -> None:
+    body, ids = LISTS[case]
+    assert tuple(card.id for card in read(body)) == ids
+
+
+def test_numbers_that_are_none() -> None:
+    lengths: tuple[Any, ...] = (0, -1, True, "8192", None, [], 1e300)
+    for length in lengths:
+        assert read({"data": [{"id": "a", "context_length": length}]}) == (ModelCard(id="a"),)
+    assert read({"data": [{"id": "a", "context_length": 8192.0}]}) == (ModelCard(id="a", context_length=8192),)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b'{"data":5}', b'{"error":"x"}', b"7", b'"a"'])
+def test_no_list_at_all(body: bytes) -> None:
+    with pytest.raises(BackendBroken):
+        read_models(body, PROFILES["generic"])
+
+
+# ---- llama-server's own page ---------------------------------------------------------------------------------------
+
+
+def props(**fields: Any) -> Props:
+    return read_props(json.dumps(fields).encode())
+
+
+def test_recorded_props() -> None:
+    body = load("props").response
+    assert read_props(body.body) == Props(
+        context_length=512,
+        capabilities=TALKS,
+        template=body.json()["chat_template"],
+        model_path="models/arriero-demo-f16.gguf",
+        slots=1,
+    )
+
+
+def test_props_of_a_model_that_can_everything() -> None:
+    found = props(
+        chat_template_caps={"supports_tools": True},
+        modalities={"vision": True, "audio": True},
+        chat_template="{% if enable_thinking %}<think>{% endif %}",
+    )
+    assert found.capabilities == TALKS | {C.TOOLS, C.VISION, C.AUDIO, C.THINKING}
+
+
+def test_props_of_an_older_server() -> None:
+    assert props(n_ctx=4096) == Props(context_length=4096)
+
+
+def test_props_onto_a_card() -> None:
+    card = ModelCard(id="a", context_length=8192, owned_by="llamacpp")
+    assert Props(context_length=512, capabilities=TALKS).onto(card) == ModelCard(
+        id="a", context_length=512, owned_by="llamacpp", capabilities=TALKS
+    )
+    assert Props().onto(card) == card
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"7"])
+def test_props_of_nothing(body: bytes) -> None:
+    with pytest.raises(BackendBroken):
+        read_props(body)

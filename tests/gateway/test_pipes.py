@@ -1,0 +1,156 @@
+"""Pipes: bytes of a backend in, bytes for the client out."""
+
+import json
+
+import pytest
+
+from arriero.canonical.events import Failed, Usage
+from arriero.canonical.requests import ChatRequest
+from arriero.compose import DIALECTS
+from arriero.dialects.base import AnswerContext, Times
+from arriero.errors import (
+    ArrieroError,
+    BackendBroken,
+    BackendError,
+    BackendFailed,
+    BackendOverloaded,
+    BackendRefused,
+)
+from arriero.filters.think import ThinkTags
+from arriero.gateway.pipes import Fold, Gather, Pipe, Relay, Renamed, Transcode, error_of
+
+NOW = 1_700_000_001_000_000_000
+REQUEST = ChatRequest(model="m", stream=True)
+CONTEXT = AnswerContext("m", REQUEST, Times(NOW - 5, NOW - 3), "id1")
+CHAT = DIALECTS["ollama"].by_path["/api/chat"]
+DRIVER = DIALECTS["openai"].drivers[ChatRequest]
+
+TEXT = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n'
+STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":1}}\n\n'
+DONE = b"data: [DONE]\n\n"
+ERROR = b'data: {"error":{"message":"no more","code":500}}\n\n'
+WHOLE = b'{"choices":[{"message":{"content":"<think>Hm</think>Hi"},"finish_reason":"stop"}]}'
+
+
+def transcode() -> Transcode:
+    assert DRIVER.decoder is not None and CHAT.encoder is not None
+    return Transcode(DRIVER.decoder(), (ThinkTags(),), CHAT.encoder(CONTEXT))
+
+
+def fold() -> Fold:
+    assert DRIVER.decoder is not None
+    return Fold(DRIVER.decoder(), CHAT, CONTEXT, (ThinkTags(),))
+
+
+def frames(data: bytes) -> list[dict[str, object]]:
+    return [json.loads(line) for line in data.splitlines()]
+
+
+def test_a_relay_hands_on_the_very_same_object() -> None:
+    data = b"anything"
+    pipe = Relay()
+    assert pipe.feed(data, NOW) is data
+    assert pipe.close(NOW) == b""
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 1000])
+def test_a_renamed_relay_changes_the_name_alone_however_it_is_cut(size: int) -> None:
+    there = b'data: {"model":"a/b","x":"\\"model\\":\\"a/b\\"","y":{"model":"a/b"}}\n\ndata: [DONE]\n\n{"model": "a/b"}'
+    pipe = Renamed("a/b", "mine")
+    out = b"".join(pipe.feed(there[at : at + size], NOW) for at in range(0, len(there), size)) + pipe.close(NOW)
+    assert out == (
+        b'data: {"model":"mine","x":"\\"model\\":\\"a/b\\"","y":{"model":"a/b"}}\n\ndata: [DONE]\n\n{"model": "mine"}'
+    )
+
+
+def test_a_renamed_relay_finds_names_in_either_spelling() -> None:
+    assert Renamed("modèle", "m").feed('{"model":"modèle"}\n'.encode(), NOW) == b'{"model":"m"}\n'
+    assert Renamed("modèle", "m").feed(b'{"model":"mod\\u00e8le"}\n', NOW) == b'{"model":"m"}\n'
+
+
+def test_a_transcoded_stream_is_written_read_by_read() -> None:
+    pipe = transcode()
+    first = pipe.feed(TEXT, NOW)
+    assert [frame["message"] for frame in frames(first)] == [{"role": "assistant", "content": "Hi"}]
+    assert pipe.feed(STOP, NOW) == b""
+    assert not pipe.over
+    last = frames(pipe.feed(DONE, NOW))
+    assert (last[-1]["done"], last[-1]["eval_count"]) == (True, 1)
+    assert (pipe.over, pipe.failed, pipe.usage) == (True, None, Usage(3, 1))
+
+
+def test_an_error_before_the_first_word_is_raised() -> None:
+    with pytest.raises(BackendFailed, match="no more"):
+        transcode().feed(ERROR, NOW)
+    with pytest.raises(BackendFailed, match="no more"):
+        fold().feed(ERROR, NOW)
+
+
+def test_an_error_after_it_is_said() -> None:
+    pipe = transcode()
+    pipe.feed(TEXT, NOW)
+    assert frames(pipe.feed(ERROR, NOW)) == [{"error": "no more"}]
+    assert isinstance(pipe.failed, BackendFailed) and pipe.over
+
+
+def test_a_stream_that_just_ends_has_failed() -> None:
+    pipe = transcode()
+    pipe.feed(TEXT, NOW)
+    assert list(frames(pipe.close(NOW))[-1]) == ["error"]
+    assert isinstance(pipe.failed, BackendBroken)
+
+
+def test_gathering_decodes_once_at_the_end() -> None:
+    pipe = Gather(DRIVER, CHAT, CONTEXT, (ThinkTags(),), stream=False)
+    assert (pipe.feed(WHOLE[:9], NOW), pipe.feed(WHOLE[9:], NOW)) == (b"", b"")
+    assert json.loads(pipe.close(NOW))["message"] == {"role": "assistant", "content": "Hi", "thinking": "Hm"}
+
+
+def test_a_gathered_answer_becomes_a_stream_where_one_was_asked_for() -> None:
+    pipe = Gather(DRIVER, CHAT, CONTEXT, (), stream=True)
+    pipe.feed(WHOLE, NOW)
+    assert [frame["done"] for frame in frames(pipe.close(NOW))] == [False, True]
+
+
+def test_a_gathered_body_that_is_no_answer_is_the_backends_fault() -> None:
+    pipe = Gather(DRIVER, CHAT, CONTEXT, (), stream=False)
+    pipe.feed(b"<html>", NOW)
+    with pytest.raises(BackendBroken):
+        pipe.close(NOW)
+
+
+def test_folding_makes_one_answer_of_a_stream() -> None:
+    pipe = fold()
+    assert pipe.feed(TEXT + STOP + DONE, NOW) == b""
+    assert json.loads(pipe.close(NOW))["message"] == {"role": "assistant", "content": "Hi"}
+    assert pipe.usage == Usage(3, 1)
+
+
+def test_folding_a_cut_stream_is_an_error() -> None:
+    pipe = fold()
+    pipe.feed(TEXT, NOW)
+    with pytest.raises(BackendBroken):
+        pipe.close(NOW)
+
+
+@pytest.mark.parametrize(
+    ("failed", "kind", "status"),
+    [
+        (Failed("x", cut=True), BackendBroken, 502),
+        (Failed("x", 429), BackendOverloaded, 429),
+        (Failed("x", 503), BackendOverloaded, 503),
+        (Failed("x", 401), BackendError, 502),
+        (Failed("x", 403), BackendError, 502),
+        (Failed("x", 400), BackendRefused, 400),
+        (Failed("x", 500), BackendFailed, 500),
+        (Failed("x", 200), BackendFailed, 502),
+    ],
+)
+def test_what_a_failure_inside_an_answer_would_have_been(failed: Failed, kind: type[ArrieroError], status: int) -> None:
+    error = error_of(failed)
+    assert (type(error), error.status, error.message) == (kind, status, "x")
+
+
+def test_every_pipe_is_one() -> None:
+    pipes: list[Pipe] = [Relay(), Renamed("a", "b"), transcode(), fold()]
+    assert all(pipe.failed is None and not pipe.over and pipe.usage is None for pipe in pipes)

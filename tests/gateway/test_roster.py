@@ -1,0 +1,236 @@
+"""The roster: what backends offer, whether they answer, what counts as loaded."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from arriero.backends.base import Backend, Want
+from arriero.backends.http.call import Headers
+from arriero.canonical.catalog import Capability, LoadedModel, ModelCard, ModelDetail
+from arriero.canonical.requests import FOREVER
+from arriero.dialects.profiles import profile_of
+from arriero.errors import BackendBroken, BackendUnreachable, ModelNotFound
+from arriero.gateway.lane import Lane
+from arriero.gateway.roster import Roster, Seat, Told
+from arriero.routing.fleet import Member
+from support.gateway import Played, gateway, http
+
+Lists = Callable[[], Awaitable[tuple[ModelCard, ...]]]
+
+
+class Plain:
+    """A backend whose model list is a function; it can do nothing else."""
+
+    kind = "openai"
+    where = "nowhere"
+    roots = {"openai": ""}
+    headers: Headers = ()
+    error_type = "openai_error"
+    library = has_memory = curated = forwards_client = silent = False
+
+    def __init__(self, name: str, lists: Lists) -> None:
+        self.name = name
+        self.profile = profile_of("generic")
+        self.closed = False
+        self._lists = lists
+
+    async def list_models(self) -> tuple[ModelCard, ...]:
+        return await self._lists()
+
+    async def list_loaded(self) -> tuple[LoadedModel, ...]:
+        return ()
+
+    async def reach(self, want: Want) -> "Lane":  # type: ignore[override]
+        raise AssertionError("nothing is sent here")
+
+    async def show(self, card: ModelCard, verbose: bool) -> ModelDetail:
+        return ModelDetail(card=card)
+
+    async def load(self, model: str, keep_alive: float | None) -> None:
+        return None
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+def listing(*ids: str) -> Lists:
+    async def lists() -> tuple[ModelCard, ...]:
+        return tuple(ModelCard(id=id) for id in ids)
+
+    return lists
+
+
+def seated(*backends: Plain, seat: Seat | None = None) -> list[tuple[Backend, Seat]]:
+    return [(backend, seat or Seat()) for backend in backends]  # type: ignore[misc]
+
+
+def ids(roster: Roster) -> list[str]:
+    return [offer.card.id for offer in roster.names.offers]
+
+
+async def test_models_are_known_after_the_start() -> None:
+    one, two = Plain("one", listing("a", "b")), Plain("two", listing("b:latest"))
+    roster = Roster(seated(one, two))
+    await roster.start()
+    assert [(offer.backend, offer.card.id) for offer in roster.names.offers] == [
+        ("one", "a"),
+        ("one", "b"),
+        ("two", "b:latest"),
+    ]
+    await roster.close()
+    assert one.closed and two.closed
+
+
+async def test_a_slow_backend_does_not_hold_up_the_start() -> None:
+    release = asyncio.Event()
+
+    async def slow() -> tuple[ModelCard, ...]:
+        await release.wait()
+        return (ModelCard(id="late"),)
+
+    roster = Roster(seated(Plain("slow", slow), Plain("quick", listing("a")), seat=Seat(check_timeout=60)))
+    async with asyncio.timeout(5):
+        await roster.start()
+    assert ids(roster) == ["a"]
+    assert roster.entries["slow"].healthy is None
+    release.set()
+    assert (await roster.resolve("late"))[0].backend == "slow"
+    await roster.close()
+
+
+async def test_a_failing_backend_is_down_and_harms_nobody() -> None:
+    async def fails() -> tuple[ModelCard, ...]:
+        raise BackendBroken("not a list")
+
+    roster = Roster(seated(Plain("bad", fails), Plain("good", listing("a"))))
+    await roster.refresh()
+    bad = roster.entries["bad"]
+    assert (bad.healthy, bad.error and bad.error.message, ids(roster)) == (False, "not a list", ["a"])
+    await roster.close()
+
+
+async def test_a_backend_that_does_not_answer_in_time_is_down() -> None:
+    async def hangs() -> tuple[ModelCard, ...]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    roster = Roster(seated(Plain("slow", hangs), seat=Seat(check_timeout=0.05)))
+    await roster.refresh()
+    error = roster.entries["slow"].error
+    assert error is not None and error.message == "slow did not list its models within 0.05 s"
+    await roster.close()
+
+
+async def test_what_a_backend_had_stays_while_it_is_down() -> None:
+    answers: list[tuple[ModelCard, ...]] = [(ModelCard(id="a"),)]
+
+    async def once() -> tuple[ModelCard, ...]:
+        if answers:
+            return answers.pop()
+        raise BackendUnreachable("refused")
+
+    roster = Roster(seated(Plain("one", once)))
+    await roster.refresh()
+    await roster.refresh()
+    assert (roster.entries["one"].healthy, ids(roster)) == (False, ["a"])
+    await roster.close()
+
+
+async def test_an_unknown_name_makes_everybody_be_asked_again() -> None:
+    models = ["a"]
+
+    async def grows() -> tuple[ModelCard, ...]:
+        return tuple(ModelCard(id=id) for id in models)
+
+    now = [0.0]
+    roster = Roster(seated(Plain("one", grows)), clock=lambda: now[0])
+    await roster.refresh()
+    models.append("new")
+    with pytest.raises(ModelNotFound):
+        await roster.resolve("new")  # asked a moment ago: a client that guesses names must not cause a storm
+    now[0] = 10.0
+    assert (await roster.resolve("new"))[0].card.id == "new"
+    await roster.close()
+
+
+async def test_any_takes_an_unknown_model_to_whoever_may_have_it() -> None:
+    roster = Roster(seated(Plain("one", listing())), unknown_model="any")
+    await roster.refresh()
+    offers = await roster.resolve("brand/new")
+    assert [(offer.backend, offer.card.id) for offer in offers] == [("one", "brand/new")]
+    await roster.close()
+
+
+async def test_the_operator_adds_models_and_tells_what_nobody_else_does() -> None:
+    async def tells() -> tuple[ModelCard, ...]:
+        return (
+            ModelCard(id="mute"),
+            ModelCard(id="told", capabilities=frozenset({Capability.EMBEDDING}), context_length=5),
+        )
+
+    told = Told({"*": frozenset({Capability.TOOLS})}, {"*": 4096})
+    roster = Roster(seated(Plain("one", tells), seat=Seat(extra_models=("extra", "told:latest"))), told=told)
+    await roster.refresh()
+    both = frozenset({Capability.COMPLETION, Capability.TOOLS})
+    assert [(card.id, card.capabilities, card.context_length) for card in roster.entries["one"].cards] == [
+        ("mute", both, 4096),
+        ("told", frozenset({Capability.EMBEDDING}), 5),
+        ("extra", both, 4096),
+    ]
+    await roster.close()
+
+
+async def test_extra_models_are_offered_even_by_a_backend_that_lists_nothing() -> None:
+    async def fails() -> tuple[ModelCard, ...]:
+        raise BackendBroken("no list here")
+
+    roster = Roster(seated(Plain("one", fails), seat=Seat(extra_models=("extra",))))
+    await roster.refresh()
+    assert ids(roster) == ["extra"]
+    await roster.close()
+
+
+async def test_the_picture_for_a_decision_is_frozen() -> None:
+    roster = Roster(seated(Plain("one", listing("a")), seat=Seat(priority=7, weight=2.0, max_concurrency=3)))
+    await roster.refresh()
+    roster.entries["one"].in_flight = 2
+    members = roster.members(roster.names.offers)
+    assert members == {"one": Member("one", "openai", 7, 2.0, 3, 2, True)}
+    await roster.close()
+
+
+async def test_only_a_backend_that_cannot_be_reached_counts_as_down_at_once() -> None:
+    roster = Roster(seated(Plain("one", listing("a"))))
+    await roster.refresh()
+    roster.blame("one", BackendBroken("odd"))
+    assert roster.entries["one"].healthy is True
+    roster.blame("one", BackendUnreachable("refused"))
+    assert roster.entries["one"].healthy is False
+    await roster.refresh()
+    assert roster.entries["one"].healthy is True
+    await roster.close()
+
+
+async def test_a_model_counts_as_loaded_for_its_keep_alive() -> None:
+    now = [1000.0]
+    roster = Roster(seated(Plain("one", listing("a", "b", "c"))), wall=lambda: now[0])
+    await roster.refresh()
+    roster.touch("one", "a", None)
+    roster.touch("one", "b", FOREVER)
+    roster.touch("one", "c", 5)
+    roster.touch("one", "c", 0)
+    loaded = await roster.loaded()
+    assert [(model.card.id, model.expires_at) for model in loaded] == [("a", 1300.0), ("b", FOREVER)]
+    now[0] = 1301.0
+    assert [model.card.id for model in await roster.loaded()] == ["b"]
+    await roster.close()
+
+
+async def test_a_dead_server_comes_back_by_itself() -> None:
+    backend = Played("openai", http(b"{}"))
+    async with gateway(backend) as gate:
+        entry = gate.roster.entries["openai"]
+        gate.roster.blame("openai", BackendUnreachable("refused"))
+        await gate.roster.refresh()
+        assert (entry.healthy, [card.id for card in entry.cards]) == (True, ["gpt-x"])

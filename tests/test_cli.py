@@ -1,0 +1,204 @@
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from arriero import __version__
+from arriero.cli import _client_url
+from support.answering import Answer, answering, ndjson
+
+SECRET = "MARKER5ECRET"
+
+
+def run(
+    folder: Path, *arguments: str, env: Mapping[str, str] | None = None, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run the program in an empty folder that is its home, with no variables but these."""
+    clean = {"PATH": os.environ["PATH"], "HOME": str(folder), "COLUMNS": "200", **(env or {})}
+    command = [sys.executable, "-m", "arriero", *arguments]
+    return subprocess.run(command, cwd=folder, env=clean, input=stdin, capture_output=True, text=True, timeout=60)
+
+
+def test_the_version(tmp_path: Path) -> None:
+    done = run(tmp_path, "--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"arriero {__version__}\n", "")
+
+
+def test_help_names_the_commands_and_the_flags(tmp_path: Path) -> None:
+    assert {"serve", "check", "ask"} <= set(re.findall(r"\w+", run(tmp_path, "--help").stdout))
+    text = run(tmp_path, "serve", "--help").stdout
+    for flag in ("--config", "--host", "--port", "--api-key", "--base-url", "--capabilities", "-c", "--models", "-m"):
+        assert flag in text
+
+
+def test_an_unknown_flag_names_the_nearest(tmp_path: Path) -> None:
+    done = run(tmp_path, "serve", "--prot", "1")
+    assert done.returncode == 2
+    assert "No such option: --prot" in done.stderr
+    assert "--port" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["serve", "check"])
+def test_problems_are_told_in_full_without_a_traceback(tmp_path: Path, command: str) -> None:
+    (tmp_path / "arriero.yaml").write_text("server: {prot: 1}\nrouting: {policy: fast}\n")
+    done = run(tmp_path, command, env={"OLLAMA_KEEP_ALIVE": "x"})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == [
+        f"arriero: {tmp_path}/arriero.yaml:1: server.prot: unknown key; the nearest known one is 'port'",
+        "arriero: OLLAMA_KEEP_ALIVE (backends[0].keep_alive): "
+        "is not a number of seconds or a duration such as 5m or 1h30m",
+        f"arriero: {tmp_path}/arriero.yaml:2: routing.policy: is not one of priority, round-robin, least-connections, "
+        "weighted, fastest, cheapest, capability; did you mean fastest?",
+    ]
+
+
+def test_a_flag_that_cannot_be(tmp_path: Path) -> None:
+    done = run(tmp_path, "serve", "--port", "high", "--models", "a")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "arriero: --models: needs a backend of the OpenAI API: give --base-url or --api-key as well",
+        "arriero: --port (server.port): is not a whole number",
+    ]
+
+
+def test_a_port_in_use(tmp_path: Path) -> None:
+    with answering({"/api/version": Answer(b'{"version":"0.12.3"}')}) as server:
+        done = run(tmp_path, "serve", "--port", str(server.port))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(
+        f"arriero: port {server.port} on 127.0.0.1 is taken by an Ollama server (version 0.12.3).\n"
+        "  Use another port:  arriero serve --port "
+    )
+
+
+# ---- check ----------------------------------------------------------------------------------------------------------
+
+
+def test_check_shows_settings_with_their_origin_and_no_secret(tmp_path: Path) -> None:
+    (tmp_path / "arriero.yaml").write_text(
+        f"server: {{host: 127.0.0.1}}\nbackends:\n  - {{name: a, kind: ollama, url: 'http://h', api_key: {SECRET}}}\n"
+    )
+    (tmp_path / ".env").write_text("CAPACITIES=tools\nLOG_LEVEL=warn\n")
+    env = {
+        "OPENAI_API_KEY": SECRET,
+        "OPENAI_BASE_URL": "http://h2/v1",
+        "PORT": "1234",
+        "HTTPS_PROXY": f"http://{SECRET}@p",
+    }
+    done = run(tmp_path, "check", "--no-probe", env=env)
+    assert done.returncode == 0, done.stderr
+    assert SECRET not in done.stdout + done.stderr
+    assert done.stderr == "arriero: warning: .env: CAPACITIES is deprecated: use CAPABILITIES\n"
+    lines = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.split()}
+    assert lines["File:"] == [f"{tmp_path}/arriero.yaml"]
+    assert lines["server.host"] == ["127.0.0.1", "arriero.yaml:1"]
+    assert lines["server.port"] == ["1234", "PORT"]
+    assert lines["server.workers"] == ["1", "default"]
+    assert lines["logging.level"] == ["warning", ".env:", "LOG_LEVEL"]
+    assert lines["backends.a.api_key"] == ["set", "(from", "arriero.yaml:3)", "arriero.yaml:3"]
+    assert lines["backends.openai.api_key"] == ["set", "(from", "OPENAI_API_KEY)", "OPENAI_API_KEY"]
+    assert lines["proxy.https"] == ["set", "(from", "HTTPS_PROXY)", "HTTPS_PROXY"]
+    assert "timeouts.idle" not in lines
+    assert "timeouts.idle" in run(tmp_path, "check", "--no-probe", "--all", env=env).stdout
+    assert "\x1b[" not in done.stdout
+
+
+def test_check_asks_each_backend(tmp_path: Path) -> None:
+    models = Answer(b'{"data":[{"id":"m1"},{"id":"m2"}]}', headers={"Content-Type": "application/json"})
+    with answering({"/v1/models": models}) as server:
+        url = f"http://127.0.0.1:{server.port}/v1"
+        (tmp_path / "arriero.yaml").write_text(f"backends: [{{name: a, kind: openai, url: '{url}'}}]")
+        done = run(tmp_path, "check")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert re.search(rf"^a +openai +{url} +answers +2: m1, m2", done.stdout, re.MULTILINE)
+        (tmp_path / "arriero.yaml").write_text(f"backends: [{{name: a, kind: openai, url: '{url}/no'}}]")
+        done = run(tmp_path, "check")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert re.search(rf"^a +openai +{url}/no +fails +\S", done.stdout, re.MULTILINE)
+
+
+def test_check_of_a_file_that_names_no_backend(tmp_path: Path) -> None:
+    (tmp_path / "arriero.yaml").write_text("backends: []")
+    done = run(tmp_path, "check")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (1, "No backend is configured.")
+
+
+# ---- ask ------------------------------------------------------------------------------------------------------------
+
+
+def message(content: str, done: bool = False) -> dict[str, object]:
+    return {"message": {"role": "assistant", "content": content}, "done": done}
+
+
+def test_ask(tmp_path: Path) -> None:
+    answer = Answer(ndjson(message("Because "), message("it is."), message("", done=True)))
+    with answering({"/api/chat": answer}) as server:
+        env = {"OLLAMA_HOST": f"0.0.0.0:{server.port}", "OLLAMA_API_KEY": "k"}
+        done = run(tmp_path, "ask", "m", "-", "--system", "short", env=env, stdin="why?")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "Because it is.\n", "")
+        by_flag = run(tmp_path, "ask", "m", "why?", "--host", f"http://127.0.0.1:{server.port}")
+        assert by_flag.stdout == "Because it is.\n"
+        by_port = run(tmp_path, "ask", "m", "why?", env={"PORT": str(server.port)})
+        assert by_port.stdout == "Because it is.\n"
+        by_url = run(tmp_path, "ask", "m", "why?", env={"OLLAMA_HOST": f"http://127.0.0.1:{server.port}/"})
+        assert by_url.stdout == "Because it is.\n"
+    _, headers, body = server.seen[0]
+    assert headers["authorization"] == "Bearer k"
+    assert json.loads(body)["messages"] == [{"role": "system", "content": "short"}, {"role": "user", "content": "why?"}]
+
+
+def test_ask_when_nobody_listens(tmp_path: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        port = server.getsockname()[1]
+    done = run(tmp_path, "ask", "m", "why?", env={"OLLAMA_HOST": f":{port}"})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"arriero: nothing listens at http://127.0.0.1:{port} (Connection refused).\n"
+        "  Start arriero in another terminal:  arriero serve\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("", "http://127.0.0.1:11434"),
+        ("h", "http://h:11434"),
+        (":1", "http://127.0.0.1:1"),
+        ("0.0.0.0:1", "http://127.0.0.1:1"),
+        ("[::]:1", "http://[::1]:1"),
+        ("::1", "http://[::1]:11434"),
+        ("https://h", "https://h:443"),
+        ("https://h:8443/base/", "https://h:8443/base"),
+    ],
+)
+def test_where_a_client_goes(text: str, url: str) -> None:
+    assert _client_url(text) == url
+
+
+# ---- the start ------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_line_imports_little() -> None:
+    """What only some commands need, or only a start with a file, is not imported by the others."""
+    code = "import sys, arriero.cli; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    modules = set(loaded.stdout.split())
+    heavy = {
+        "rich",
+        "yaml",
+        "dotenv",
+        "uvicorn",
+        "starlette",
+        "asyncio",
+        "http.client",
+        "arriero.run",
+        "arriero.server",
+    }
+    assert heavy & modules == set()
