@@ -13,8 +13,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks import machine, rig
-from benchmarks.cases import CASES, FULL, QUICK, TINY, Effort, measure, open_streams_mib, start_seconds, until_ready
-from benchmarks.processes import rss_mib
+from benchmarks.cases import (
+    CASES,
+    FULL,
+    QUICK,
+    TINY,
+    Effort,
+    Wrong,
+    measure,
+    open_streams_mib,
+    start_seconds,
+    until_ready,
+)
+from benchmarks.processes import NotStarted, rss_mib
 
 RESULTS = rig.HERE / "results"
 START_GOAL_SECONDS = 1.5
@@ -99,7 +110,10 @@ def table(rows: Sequence[Row], about: dict[str, str]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0 when everything was measured, 2 when this machine lacks a program. Missed goals are only printed."""
+    """Exit code 0 when everything was measured, 1 when something did not run, 2 when this machine lacks a program.
+
+    Goals that are missed are printed and change nothing.
+    """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--quick", action="store_true", help="one round of about 20 seconds")
@@ -111,7 +125,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"the benchmark needs {', '.join(lacking)}", file=sys.stderr)
         return 2
     rig.build()
-    rows = compare(effort) + first_answer(effort)
+    try:
+        rows = compare(effort) + first_answer(effort)
+    except (NotStarted, Wrong) as error:
+        print(f"nothing was measured: {error}", file=sys.stderr)
+        return 1
     about = machine.describe()
     print(table(rows, about))
     options.output.parent.mkdir(parents=True, exist_ok=True)

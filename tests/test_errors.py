@@ -43,6 +43,8 @@ TABLE = [
     ("BackendOverloaded", 503, "rate_limited", Retry.ELSEWHERE, Blame.BACKEND),
     ("BackendFailed", 502, "backend_error", Retry.ELSEWHERE, Blame.BACKEND),
     ("BackendRefused", 400, "backend_error", Retry.NEVER, Blame.CLIENT),
+    ("ContextExceeded", 400, "backend_error", Retry.NEVER, Blame.CLIENT),
+    ("ToolsRefused", 400, "backend_error", Retry.NEVER, Blame.CLIENT),
     ("EngineError", 500, "engine_error", Retry.ELSEWHERE, Blame.BACKEND),
     ("EngineMissing", 503, "engine_error", Retry.ELSEWHERE, Blame.GATEWAY),
     ("ModelBroken", 500, "engine_error", Retry.ELSEWHERE, Blame.BACKEND),

@@ -144,7 +144,9 @@ def _load(flags: Flags) -> Loaded:
         loaded = load(flags, os.environ, Path.cwd(), _home())
     except ConfigError as error:
         _fail(*error.problems)
-    for warning in loaded.warnings:
+    from arriero.pending import without_effect
+
+    for warning in (*loaded.warnings, *without_effect(loaded.config)):
         print(f"arriero: warning: {warning}", file=sys.stderr)
     return loaded
 

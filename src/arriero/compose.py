@@ -3,18 +3,19 @@
 The rooms below know no configuration; here each section becomes the frozen values that its room takes.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from arriero import __version__
 from arriero.backends.base import Backend
 from arriero.backends.http.call import Timeouts
 from arriero.backends.http.proxy import ProxySettings
 from arriero.backends.remote import Ollama, OpenAI, RemoteSettings
-from arriero.canonical.catalog import Capability
 from arriero.config import (
+    BackendModels,
     Config,
     EngineConfig,
     FilterConfig,
+    ModelsConfig,
     OllamaConfig,
     OpenAIConfig,
     ScriptedConfig,
@@ -40,9 +41,15 @@ LOCAL_CHECKS = (5.0, 30.0)
 USER_AGENT = f"arriero/{__version__}"
 
 
-def build(config: Config) -> App:
-    """The application of a configuration. Raises `ArrieroError` or `ValueError` for a backend that cannot be built."""
-    roster = build_roster(config)
+NOTHING: Mapping[str, str] = {}
+
+
+def build(config: Config, environ: Mapping[str, str] = NOTHING) -> App:
+    """The application of a configuration. Raises `ArrieroError` for a backend that cannot be built.
+
+    `environ` is the process's environment: the engine's children inherit what llama.cpp needs of it, and no key.
+    """
+    roster = build_roster(config, environ)
     host = config.server.addresses[0].host
     return App(
         roster,
@@ -60,18 +67,18 @@ def build(config: Config) -> App:
     )
 
 
-def build_roster(config: Config) -> Roster:
+def build_roster(config: Config, environ: Mapping[str, str] = NOTHING) -> Roster:
     """The backends of a configuration, each with its seat; nothing is asked yet."""
     return Roster(
-        [(build_backend(config, backend), _seat(config, backend)) for backend in config.backends],
+        [(build_backend(config, backend, environ), _seat(config, backend)) for backend in config.backends],
         aliases=config.routing.aliases,
         overall=Patterns(config.models.include, config.models.exclude),
-        told=_told([config.models, *(backend.models for backend in config.backends)]),
+        told=_told(config.models),
         unknown_model=config.routing.unknown_model,
     )
 
 
-def build_backend(config: Config, backend: BackendConfig) -> Backend:
+def build_backend(config: Config, backend: BackendConfig, environ: Mapping[str, str] = NOTHING) -> Backend:
     """One backend. Raises `ArrieroError` with a sentence that names it."""
     try:
         match backend:
@@ -92,6 +99,7 @@ def build_backend(config: Config, backend: BackendConfig) -> Backend:
                     context_length=backend.context_length,
                     max_queue=backend.max_queue,
                     threads=backend.threads,
+                    environment=environ,
                     timeouts=_timeouts(config, backend),
                 )
             case ScriptedConfig():
@@ -141,18 +149,13 @@ def _seat(config: Config, backend: BackendConfig) -> Seat:
         check_timeout=timeout,
         patterns=Patterns(backend.models.include, backend.models.exclude),
         extra_models=backend.extra_models if isinstance(backend, OpenAIConfig) else (),
+        told=_told(backend.models),
     )
 
 
-def _told(sections: Iterable[object]) -> Told:
-    capabilities: dict[str, frozenset[Capability]] = {}
-    lengths: dict[str, int] = {}
-    for section in sections:
-        for glob, found in getattr(section, "capabilities", {}).items():
-            capabilities.setdefault(glob, frozenset(found))
-        for glob, length in getattr(section, "context_length", {}).items():
-            lengths.setdefault(glob, length)
-    return Told(capabilities, lengths)
+def _told(section: ModelsConfig | BackendModels) -> Told:
+    capabilities = {glob: frozenset(found) for glob, found in section.capabilities.items()}
+    return Told(capabilities, section.context_length)
 
 
 def _rule(filter: FilterConfig) -> rules.Rule:

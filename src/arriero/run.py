@@ -5,6 +5,7 @@ Logs go to stderr, the start table to stdout. A signal stops new connections, le
 """
 
 import asyncio
+import errno
 import logging
 import signal
 import socket
@@ -22,7 +23,7 @@ from arriero.config import Address, Config, Loaded
 from arriero.config.backends import BackendConfig
 from arriero.errors import ArrieroError
 from arriero.gateway.roster import Entry
-from arriero.server.app import App, Limits
+from arriero.server.app import App
 from arriero.server.fastlane import FastProtocol, protocol_for
 
 FIND_SECONDS = 0.5
@@ -38,8 +39,8 @@ def serve(loaded: Loaded) -> int:
     set_up_logging(loaded.config)
     try:
         config = asyncio.run(with_found(loaded))
-        app = compose.build(config)
-        sockets = [_listening(address) for address in config.server.addresses]
+        app = compose.build(config, loaded.environ)
+        sockets = [sock for address in config.server.addresses for sock in _listening(address)]
     except (ArrieroError, OSError) as error:
         sys.stderr.write(f"arriero: {error}\n")
         return 1
@@ -75,7 +76,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         if self.started:
-            addresses = [_bound(sock) for sock in sockets or []]
+            addresses = list(dict.fromkeys(_bound(sock) for sock in sockets or []))
             lines = [_line(entry) for entry in self._app.roster.entries.values()]
             sys.stdout.write(render_start(addresses, lines, color=sys.stdout.isatty()))
             sys.stdout.flush()
@@ -85,7 +86,7 @@ class _Server(uvicorn.Server):
             now = asyncio.get_running_loop().time()
             for connection in list(self.server_state.connections):
                 if isinstance(connection, FastProtocol):
-                    connection.expire_head(now, Limits().head_seconds)
+                    connection.expire_head(now, self._app.head_seconds)
         return await super().on_tick(counter)
 
 
@@ -109,22 +110,40 @@ async def _answers(config: Config, candidate: BackendConfig) -> bool:
     return True
 
 
-def _listening(address: Address) -> socket.socket:
-    """A socket bound to an address; raises OSError with a sentence."""
-    host = address.host or None
+def _listening(address: Address) -> list[socket.socket]:
+    """Sockets bound to every form of an address that this machine has (`localhost` is two); OSError with a sentence."""
+    place = f"{address.host or 'every interface'}, port {address.port}"
+    bound: list[socket.socket] = []
+    failure: OSError | None = None
     try:
-        info = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, where = info[0]
-        sock = socket.socket(family, kind, protocol)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6 and not address.host:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        sock.bind(where)
+        found = socket.getaddrinfo(address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
-        place = f"{address.host or 'every interface'}, port {address.port}"
         raise OSError(f"cannot listen on {place}: {error.strerror or error}") from None
-    sock.setblocking(False)
-    return sock
+    for family, kind, protocol, _, where in found:
+        try:
+            sock = socket.socket(family, kind, protocol)
+        except OSError as error:  # a family that the system knows and does not have
+            failure = error
+            continue
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            if bound and address.port == 0:
+                where = (where[0], bound[0].getsockname()[1], *where[2:])
+            sock.bind(where)
+            sock.setblocking(False)
+            bound.append(sock)
+        except OSError as error:
+            sock.close()
+            failure = error
+            if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                break
+    if not bound or (failure is not None and failure.errno == errno.EADDRINUSE):
+        for sock in bound:
+            sock.close()
+        raise OSError(f"cannot listen on {place}: {(failure and failure.strerror) or failure}")
+    return bound
 
 
 def _bound(sock: socket.socket) -> Address:

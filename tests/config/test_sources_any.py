@@ -11,7 +11,7 @@ from arriero.config import Config, ConfigError, Flags, load
 from arriero.config.environment import every_name
 
 EXAMPLE = (Path(__file__).parents[2] / "arriero.example.yaml").read_text()
-RELAXED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=1500, derandomize=False)
+RELAXED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
 SCALARS: st.SearchStrategy[Any] = (
     st.none()
     | st.booleans()

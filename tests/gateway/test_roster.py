@@ -169,10 +169,10 @@ async def test_the_operator_adds_models_and_tells_what_nobody_else_does() -> Non
             ModelCard(id="told", capabilities=frozenset({Capability.EMBEDDING}), context_length=5),
         )
 
-    told = Told({"*": frozenset({Capability.TOOLS})}, {"*": 4096})
+    both = frozenset({Capability.COMPLETION, Capability.TOOLS})
+    told = Told({"*": both}, {"*": 4096})
     roster = Roster(seated(Plain("one", tells), seat=Seat(extra_models=("extra", "told:latest"))), told=told)
     await roster.refresh()
-    both = frozenset({Capability.COMPLETION, Capability.TOOLS})
     assert [(card.id, card.capabilities, card.context_length) for card in roster.entries["one"].cards] == [
         ("mute", both, 4096),
         ("told", frozenset({Capability.EMBEDDING}), 5),

@@ -142,7 +142,9 @@ def test_recorded_refusals_keep_their_text(dialect: Dialect, recording: Recordin
     if response.status == 401:
         assert isinstance(error, errors.BackendUnauthorized)
     else:
-        assert (error.status, error.message) == (response.status, response.json()["error"]["message"].strip())
+        # Words that clients look for may stand before the backend's own.
+        assert response.json()["error"]["message"].strip() in error.message
+        assert error.status == response.status
 
 
 @BOTH

@@ -23,7 +23,7 @@ NOT_MIRRORS: Mapping[str, str] = {
     "tools": "tests of tools/, which is not shipped",
     "benchmarks": "tests of benchmarks/, which is not shipped",
     "support": "what tests share, and the tests of that",
-    "end_to_end": "the real program as a process, with real clients",
+    "e2e": "the real program as a process, with real clients",
     "docs": "documents are checked against the source",
 }
 """Folders under tests/ whose files mirror no module."""

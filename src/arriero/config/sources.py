@@ -4,7 +4,7 @@ The named files are read here and nothing else is touched: the environment, the 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from arriero.config import environment, named
@@ -27,6 +27,7 @@ class Loaded:
 
     `origins` has an entry for each setting that no default made, by names such as `server.port`, `backends.gpu1.url`.
     `candidates` are local servers that may be there or not: whoever starts arriero asks them. `file` is the file read.
+    `environ` is the process's environment, for child processes; it holds keys.
     """
 
     config: Config
@@ -34,6 +35,7 @@ class Loaded:
     warnings: tuple[str, ...] = ()
     candidates: tuple[BackendConfig, ...] = ()
     file: Path | None = None
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def origin(self, setting: str) -> Origin:
         """Where a setting, or the nearest thing around it, was set."""
@@ -73,6 +75,7 @@ def load(flags: Flags, environ: Mapping[str, str], cwd: Path, home: Path) -> Loa
         warnings=tuple(draft.warnings),
         candidates=candidates(config) if discover else (),
         file=path,
+        environ=environ,
     )
 
 

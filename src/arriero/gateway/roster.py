@@ -33,8 +33,16 @@ Value = TypeVar("Value")
 log = structlog.get_logger("arriero.roster")
 
 
+class Told(Struct, frozen=True):
+    """What the operator says of models by glob, used where a backend says nothing."""
+
+    capabilities: Mapping[str, frozenset[Capability]] = {}
+    context_length: Mapping[str, int] = {}
+
+
 class Seat(Struct, frozen=True, kw_only=True):
-    """How a backend is placed in the fleet: what the operator said of it. Times are seconds."""
+    """How a backend is placed in the fleet: what the operator said of it. Times are seconds; a `check_interval`
+    of 0 asks only at the start and when a client names an unknown model."""
 
     priority: int = 100
     weight: float = 1.0
@@ -43,13 +51,7 @@ class Seat(Struct, frozen=True, kw_only=True):
     check_timeout: float = 2.0
     patterns: Patterns = Patterns()
     extra_models: tuple[str, ...] = ()
-
-
-class Told(Struct, frozen=True):
-    """What the operator says of models by glob, used where a backend says nothing."""
-
-    capabilities: Mapping[str, frozenset[Capability]] = {}
-    context_length: Mapping[str, int] = {}
+    told: Told = Told()
 
 
 class Entry:
@@ -131,7 +133,7 @@ class Roster:
         await asyncio.gather(*(entry.backend.close() for entry in self.entries.values()))
 
     async def _keep(self, entry: Entry) -> None:
-        while True:
+        while entry.seat.check_interval > 0:
             await asyncio.sleep(entry.seat.check_interval)
             await self._ask(entry)
 
@@ -209,14 +211,7 @@ class Roster:
         """The cards with the operator's extra models, and with what the operator says where the backend is silent."""
         known = {key_of(card.id) for card in cards}
         extra = [ModelCard(id=id) for id in entry.seat.extra_models if key_of(id) not in known]
-        return tuple(self._filled(card) for card in (*cards, *extra))
-
-    def _filled(self, card: ModelCard) -> ModelCard:
-        if card.capabilities is None and (capabilities := _first(self._told.capabilities, card.id)):
-            card = msgspec.structs.replace(card, capabilities=capabilities | {Capability.COMPLETION})
-        if card.context_length is None and (length := _first(self._told.context_length, card.id)):
-            card = msgspec.structs.replace(card, context_length=length)
-        return card
+        return tuple(_filled(_filled(card, entry.seat.told), self._told) for card in (*cards, *extra))
 
     def _index(self) -> Names:
         return Names(
@@ -271,6 +266,15 @@ class Roster:
             for id, until in entry.used.items()
             if id in cards
         ]
+
+
+def _filled(card: ModelCard, told: Told) -> ModelCard:
+    """The card with what the operator says where nobody else has."""
+    if card.capabilities is None and (capabilities := _first(told.capabilities, card.id)):
+        card = msgspec.structs.replace(card, capabilities=capabilities)
+    if card.context_length is None and (length := _first(told.context_length, card.id)):
+        card = msgspec.structs.replace(card, context_length=length)
+    return card
 
 
 def _first(table: Mapping[str, Value], id: str) -> Value | None:

@@ -55,6 +55,7 @@ class App:
         self.access = access
         self.max_body_bytes = limits.max_body_bytes
         self.max_header_bytes = limits.max_header_bytes
+        self.head_seconds = limits.head_seconds
         self._dialects = dialects
         self._policy = policy
         self._ids = secrets.token_hex(4)

@@ -22,6 +22,9 @@ from arriero.server.routes import Handler, Table
 HEAD_FIELDS = 128
 """More header fields than this are an attack, not a request."""
 
+LINGER_SECONDS = 2.0
+"""How long a client that was refused may go on sending."""
+
 
 class Front(Protocol):
     """What a connection needs of the application."""
@@ -244,7 +247,9 @@ class FastLane:
 
     def _end(self) -> None:
         self.response_complete = True
-        if not self.keep_alive:
+        if not self.keep_alive and self.more_body:
+            self._protocol.linger()
+        elif not self.keep_alive:
             self._protocol.transport.close()
         self._protocol.on_response_complete()
 
@@ -439,6 +444,16 @@ class FastProtocol(HttpToolsProtocol):
         else:
             self._refuse(RequestTimeout(f"the request head did not come within {seconds:g} s"))
 
+    def linger(self) -> None:
+        """Close when the client has read the answer, though it is still sending.
+
+        Closing at once would reset the connection, and the client would see that instead of the answer.
+        """
+        self._refused = True  # nothing that still comes is read
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
     def _refuse_head(self) -> None:
         self._refuse(
             HeadersTooLarge(
@@ -464,7 +479,7 @@ class FastProtocol(HttpToolsProtocol):
         head = (b"content-type", content_type), (b"content-length", b"%d" % len(body)), (b"connection", b"close")
         fields = b"".join(name + b": " + value + b"\r\n" for name, value in head)
         self.transport.write(STATUS_LINE[status] + self.common_head() + fields + b"\r\n" + body)
-        self.transport.close()
+        self.linger()
 
 
 def protocol_for(app: Front) -> type[asyncio.Protocol]:

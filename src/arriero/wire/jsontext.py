@@ -7,7 +7,7 @@ frame; ASCII with escapes is safe everywhere and lets a lone surrogate travel on
 import json
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Sequence
 from decimal import Decimal
 from math import copysign, isfinite
 from typing import Any
@@ -66,9 +66,29 @@ def _written(value: Any) -> str:
             return _encode(value).decode()
 
 
-def float32_list(values: Iterable[float]) -> bytes:
-    """A JSON list with each value as the shortest decimal text that reads back to the same float32."""
-    return b"[" + ",".join(map(float32_text, values)).encode() + b"]"
+def float32_list(values: Sequence[float]) -> bytes:
+    """A JSON list with each value as the shortest decimal text that reads back to the same float32.
+
+    A vector has hundreds of values, so they are packed and compared all at once; only the odd ones (exponents, what is
+    no float32 at all) go through `float32_text` one by one. Raises ValueError as it does.
+    """
+    layout = struct.Struct(f"<{len(values)}f")
+    try:
+        stored: tuple[float, ...] = layout.unpack(layout.pack(*values))
+    except OverflowError:
+        return b"[" + ",".join(map(float32_text, values)).encode() + b"]"
+    texts = [f"{value:.7g}" for value in stored]
+    for digits in (8, 9):
+        read = layout.unpack(layout.pack(*map(float, texts)))
+        if read == stored:
+            break
+        for at, value in enumerate(stored):
+            if read[at] != value:
+                texts[at] = f"{value:.{digits}g}"
+    for at, text in enumerate(texts):
+        if not text.lstrip("-").replace(".", "", 1).isdigit():
+            texts[at] = float32_text(values[at])
+    return b"[" + ",".join(texts).encode() + b"]"
 
 
 def float32_text(value: float) -> str:

@@ -44,7 +44,7 @@ def peek(body: bytes) -> tuple[str | None, bool | None]:
     try:
         found = _peek(body)
         model = _text(found.model) if bytes(found.model)[:1] == b'"' else None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise NotAnObject(str(error)) from None
     stream = _BOOLEANS.get(bytes(found.stream))
     return model, stream

@@ -111,8 +111,13 @@ def test_a_key() -> None:
 def test_the_first_rule_that_fits_is_played() -> None:
     once = Rule(Play(status=503), When(path="/api/*", call=1))
     desk = Desk(Script(rules=(once, Rule(Play(say="b"), When(contains="b")), Rule(Play(say="c")))))
-    asked = [("GET /api/tags", None), ("GET /api/tags", None), ("POST /api/embed", {"b": 1}), ("GET /x", None)]
-    plays = [desk.answer(*line.split(), {}, json.dumps(body).encode())[0] for line, body in asked]
+    asked = [
+        ("GET", "/api/tags", b""),
+        ("GET", "/api/tags", b""),
+        ("POST", "/api/embed", b'{"b":1}'),
+        ("GET", "/x", b""),
+    ]
+    plays = [desk.answer(method, path, {}, body)[0] for method, path, body in asked]
     assert [play.status or play.say for play in plays] == [503, "c", "b", "c"]
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.backends.scripted.reply import Reply, cut, dump, events, lines, vector, whole
+from arriero.backends.scripted.reply import MAX_DIMENSIONS, Reply, cut, dimensions, dump, events, lines, vector, whole
 from arriero.backends.scripted.script import Form
 
 
@@ -50,6 +50,12 @@ def test_a_vector_has_norm_1_and_depends_on_the_text(text: str, length: int) -> 
     assert sum(value * value for value in made) == pytest.approx(1, abs=0.01)
     assert made == vector(text, length)
     assert length == 1 or made != vector(text + "x", length)
+
+
+@pytest.mark.parametrize(("asked", "length"), [(3, 3), (0, 8), (-1, 8), (None, 8), ("3", 8), (10**9, MAX_DIMENSIONS)])
+def test_dimensions(asked: object, length: int) -> None:
+    assert dimensions({"dimensions": asked}, 8) == length
+    assert dimensions({}, 8) == 8
 
 
 @given(st.text(), st.integers(1, 5))

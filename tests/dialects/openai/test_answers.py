@@ -83,6 +83,12 @@ BROKEN: dict[str, tuple[bytes, type[BackendError], str, int]] = {
     "not JSON": (b"<html>", BackendBroken, "the backend's answer is not JSON: ", 502),
     "a list": (b"[1]", BackendBroken, "the backend's answer is not JSON: not a JSON object", 502),
     "nothing": (b"", BackendBroken, "the backend's answer is not JSON: ", 502),
+    "nested without end": (
+        b'{"choices":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        BackendBroken,
+        "the backend's answer is not JSON: ",
+        502,
+    ),
     "no choices": (b'{"id":"x"}', BackendBroken, "the backend's answer has no choices", 502),
     "an error with 200": (b'{"error":{"message":"too much","code":429}}', BackendOverloaded, "too much", 429),
     "an error about the request": (
@@ -150,6 +156,8 @@ def test_recorded_embeddings() -> None:
     [
         (b"", BackendBroken),
         (b"[]", BackendBroken),
+        (b'{"data":' + b"[" * 100_000 + b"]" * 100_000 + b"}", BackendBroken),
+        (b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}", BackendBroken),
         (b'{"data":[{"index":0}]}', BackendBroken),
         (b'{"data":[{"embedding":[null],"index":0}]}', BackendBroken),
         (b'{"data":[{"embedding":"!","index":0}]}', BackendBroken),
@@ -158,6 +166,7 @@ def test_recorded_embeddings() -> None:
         (b'{"error":{"message":"busy","code":503}}', BackendOverloaded),
         (b'{"message":"boom"}', BackendFailed),
     ],
+    ids=lambda value: str(value)[:30],
 )
 def test_broken_embeddings(body: bytes, kind: type[BackendError]) -> None:
     with pytest.raises(BackendError) as caught:

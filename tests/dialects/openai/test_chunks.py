@@ -67,8 +67,15 @@ def test_not_json(data: bytes) -> None:
 
 
 def test_deep_nesting_is_not_json() -> None:
+    deep = b"[" * 100_000 + b"]" * 100_000
     with pytest.raises(NotJson):
-        loosely(b"[" * 100_000)
+        loosely(deep)
+    with pytest.raises(NotJson):
+        read_chunk(b'{"choices":[{"delta":{"content":' + deep + b"}}]}")
+
+
+def test_a_lone_surrogate_where_no_text_belongs() -> None:
+    assert read_chunk(b'{"choices":"\\ud83e","model":"m"}') == Chunk(model="m")
 
 
 def test_present() -> None:

@@ -132,6 +132,11 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "blanks": (b" \n", "EOF: the request body is empty"),
     "half a body": (b'{"model":"m"', "the request body is not valid JSON: Input data was truncated"),
     "a list": (b"[1]", "the request body: expected object, got array"),
+    "nested without end": (
+        b'{"model":"m","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        "the request body is nested too deeply",
+    ),
+    "not UTF-8 in an unknown name": (b'{"model":"m","\x80":1}', "the request body is not valid UTF-8"),
     "not UTF-8": (b'{"model":"\xff"}', "the request body is not valid UTF-8"),
     "no model": (b'{"messages":[]}', "model is required"),
     "no messages": (b'{"model":"m"}', "[] is too short - 'messages'"),

@@ -96,6 +96,7 @@ class EngineBackend:
         max_queue: int,
         threads: int | None,
         timeouts: Timeouts,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.where = "this machine"
@@ -113,6 +114,7 @@ class EngineBackend:
             max_queue=max_queue,
             threads=threads,
             timeouts=timeouts,
+            environment=environment,
         )
 
     async def reach(self, want: Want) -> EnginePlace:

@@ -4,7 +4,7 @@ import hashlib
 from typing import Any
 
 from arriero.backends.scripted import openai
-from arriero.backends.scripted.reply import JSON, NDJSON, Reply, lines, vector, whole
+from arriero.backends.scripted.reply import JSON, NDJSON, Reply, dimensions, lines, vector, whole
 from arriero.backends.scripted.script import Model, Play
 
 WHOLE = "application/json; charset=utf-8"
@@ -101,7 +101,8 @@ def embed(play: Play, body: dict[str, Any], name: str, length: int) -> Reply:
     """POST /api/embed."""
     given = body.get("input")
     inputs = given if isinstance(given, list) else [given] if given else []
-    length = min(play.embed or length, body.get("dimensions") or 1 << 20)
+    length = play.embed or length
+    length = min(length, dimensions(body, length))
     answer: dict[str, Any] = {"model": name, "embeddings": [vector(str(item), length) for item in inputs]}
     if inputs:
         answer |= {"total_duration": 900, "load_duration": 100, "prompt_eval_count": len(inputs)}

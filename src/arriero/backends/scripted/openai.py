@@ -4,7 +4,7 @@ import base64
 import struct
 from typing import Any
 
-from arriero.backends.scripted.reply import SSE, Reply, cut, dump, events, vector, whole
+from arriero.backends.scripted.reply import SSE, Reply, cut, dimensions, dump, events, vector, whole
 from arriero.backends.scripted.script import Model, Play, ToolCall, Usage
 
 CREATED = 1_767_312_000
@@ -55,7 +55,7 @@ def embeddings(play: Play, body: dict[str, Any], name: str, length: int) -> Repl
     """POST /v1/embeddings; token lists are inputs like any other."""
     given = body.get("input")
     inputs = given if isinstance(given, list) and not all(isinstance(item, int) for item in given) else [given]
-    length = play.embed or body.get("dimensions") or length
+    length = play.embed or dimensions(body, length)
     data = [
         {"object": "embedding", "index": index, "embedding": _encoded(vector(str(item), length), body)}
         for index, item in enumerate(inputs)

@@ -13,6 +13,7 @@ from arriero.backends.scripted.script import Form
 JSON = "application/json"
 SSE = "text/event-stream"
 NDJSON = "application/x-ndjson"
+MAX_DIMENSIONS = 65_536
 LINE_ENDS = {"lf": "\n", "crlf": "\r\n", "cr": "\r"}
 
 
@@ -63,6 +64,12 @@ def vector(text: str, length: int) -> list[float]:
         values += [byte / 127.5 - 1 for byte in digest]
     norm = sqrt(sum(value * value for value in values[:length])) or 1.0
     return [round(value / norm, 6) for value in values[:length]]
+
+
+def dimensions(body: Mapping[str, Any], usual: int) -> int:
+    """The length of vector that a request asks for; `usual` where it says none that makes sense."""
+    asked = body.get("dimensions")
+    return min(asked, MAX_DIMENSIONS) if isinstance(asked, int) and asked > 0 else usual
 
 
 def cut(text: str, count: int = 3) -> Sequence[str]:

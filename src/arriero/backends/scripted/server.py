@@ -169,6 +169,7 @@ class _Peer(asyncio.Protocol):
         self._waiting.append((received, self._parser.should_keep_alive()))
         if self.task is None:
             self.task = asyncio.get_running_loop().create_task(self._work())
+            self.task.add_done_callback(self._ended)
 
     # ---- answering -------------------------------------------------------------------------------------------------
 
@@ -190,6 +191,13 @@ class _Peer(asyncio.Protocol):
                 self.transport.close()
                 break
         self.task = None
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        # A fault of the server's own is told, and nobody waits for an answer that cannot come.
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            told = {"message": "the scripted server failed", "exception": fault}
+            asyncio.get_running_loop().call_exception_handler(told)
+            self.cut()
 
     async def _answer(self, received: Received, play: Play, reply: Reply, *, keep: bool) -> bool:
         """Whether the connection can go on."""

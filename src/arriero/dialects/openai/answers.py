@@ -13,7 +13,7 @@ from msgspec import Struct
 from arriero.canonical.events import Answer, Embeddings, Event, Failed
 from arriero.canonical.stream import Folder
 from arriero.dialects.backend_errors import read_error
-from arriero.dialects.openai.chunks import EMPTY, NotJson, WireUsage, loosely, present, read_chunk
+from arriero.dialects.openai.chunks import EMPTY, UNREADABLE, NotJson, WireUsage, loosely, present, read_chunk
 from arriero.dialects.openai.failures import failed
 from arriero.dialects.openai.stream import Reader, usage_of
 from arriero.errors import BackendBroken, BackendError
@@ -66,7 +66,7 @@ def decode_embeddings(body: bytes) -> Embeddings:
     """A whole answer of `/embeddings`, in the order of the inputs. Raises `BackendError` and its kin."""
     try:
         found = _vectors(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise BackendBroken(f"the backend's embeddings cannot be read: {error}") from None
     if present(found.error):
         raise _reported(failed(bytes(found.error)), body)
@@ -96,7 +96,10 @@ def _reported(failure: Failed, body: bytes) -> BackendError:
 
 
 def _no_answer(body: bytes, key: str) -> BackendError:
-    value = loosely(body)
+    try:
+        value = loosely(body)
+    except NotJson:
+        value = None
     if isinstance(value, dict) and any(word in value for word in ("message", "detail", "msg")):
         return _reported(failed(body), body)
     return BackendBroken(f"the backend's answer has no {key}")

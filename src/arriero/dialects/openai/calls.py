@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from arriero.canonical.requests import ToolCall
-from arriero.dialects.openai.chunks import CallPiece, FunctionPiece, NotJson, loosely, present
+from arriero.dialects.openai.chunks import UNREADABLE, CallPiece, FunctionPiece, NotJson, loosely, present
 
 _object = msgspec.json.Decoder(dict[str, Raw]).decode
 _string = msgspec.json.Decoder(str).decode
@@ -129,14 +129,14 @@ def _text_of(raw: Raw) -> str:
         return data.decode(errors="replace")
     try:
         return _string(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return str(loosely(data))
 
 
 def _is_object(text: str) -> bool:
     try:
         _object(text)
-    except (msgspec.DecodeError, UnicodeError):
+    except (*UNREADABLE, UnicodeEncodeError):
         return False
     return True
 
@@ -166,7 +166,7 @@ def _arguments(name: str, text: str) -> str:
         if isinstance(value, dict):
             # Raw line ends inside strings, or a lone surrogate: put right by writing it anew.
             return json.dumps(value, separators=(",", ":"), allow_nan=False)
-    except (NotJson, ValueError):
+    except (NotJson, ValueError, RecursionError):
         pass
     shown = text if len(text) <= 200 else text[:200] + "..."
     raise BadCall(f"the model called {name} with arguments that are not a JSON object: {shown}")

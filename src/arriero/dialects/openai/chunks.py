@@ -11,6 +11,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 EMPTY = Raw()
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for a text that is not JSON of the wanted type; the last for one nested without end."""
 _NULLS = (b"", b"null")
 
 
@@ -118,12 +120,15 @@ def read_chunk(data: bytes) -> Chunk:
     """The chunk in `data`. Raises `NotJson`."""
     try:
         return _typed(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         # A lone surrogate, a broken UTF-8 sequence, or a field of another type: rare, so the slow way is good enough.
         value = loosely(data)
     if not isinstance(value, dict):
         raise NotJson("not a JSON object")
-    return _fitted(Chunk, value)
+    try:
+        return _fitted(Chunk, value)
+    except RecursionError as error:
+        raise NotJson(str(error)) from None
 
 
 def loosely(data: bytes) -> Any:

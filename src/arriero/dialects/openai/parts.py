@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from arriero.canonical.requests import Audio, Image, Message, Opaque, Part, Text, Thinking, ToolCall
+from arriero.dialects.openai.chunks import UNREADABLE
 from arriero.errors import BadRequest
 
 _EMPTY = Raw()
@@ -37,16 +38,19 @@ class Body(Generic[_S]):
     def read(self, data: bytes) -> tuple[_S, dict[str, Raw]]:
         """The typed fields and the unknown ones. Raises `BadRequest`."""
         try:
-            body = self._decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return self._read(data)
+        except UNREADABLE as error:
             if not _LONE.search(data):
                 raise bad_body(data, error) from None
-            # Half of a surrogate pair, cut by a client that counts UTF-16: U+FFFD in its place, as Go reads it.
-            data = _mended(data)
-            try:
-                body = self._decode(data)
-            except (msgspec.DecodeError, UnicodeDecodeError) as second:
-                raise bad_body(data, second) from None
+        # Half of a surrogate pair, cut by a client that counts UTF-16: U+FFFD in its place, as Go reads it.
+        data = _mended(data)
+        try:
+            return self._read(data)
+        except UNREADABLE as error:
+            raise bad_body(data, error) from None
+
+    def _read(self, data: bytes) -> tuple[_S, dict[str, Raw]]:
+        body = self._decode(data)
         known = self._known
         # The copy keeps a small field from holding the whole body, images and all.
         return body, {key: Raw(bytes(value)) for key, value in _fields(data).items() if key not in known}
@@ -66,6 +70,8 @@ def bad_body(data: bytes, error: Exception) -> BadRequest:
         return BadRequest("EOF: the request body is empty")
     if isinstance(error, UnicodeDecodeError):
         return BadRequest("the request body is not valid UTF-8")
+    if isinstance(error, RecursionError):
+        return BadRequest("the request body is nested too deeply")
     if not isinstance(error, msgspec.ValidationError):
         return BadRequest(f"the request body is not valid JSON: {str(error).removeprefix('JSON is malformed: ')}")
     found = _EXPECTED.fullmatch(str(error))
@@ -197,7 +203,7 @@ def _part_in(raw: Raw, path: str) -> Part:
                 raise BadRequest(f"invalid message format - {path}")
             case kind:
                 return Opaque("openai", kind, Raw(bytes(raw)))
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         raise BadRequest(f"invalid message format - {path}") from None
 
 
@@ -245,6 +251,6 @@ def _function_in(function: WireFunction, path: str, id: str | None) -> ToolCall:
         if arguments.strip() in ("", "null"):
             arguments = "{}"
         _object(arguments)
-    except (msgspec.DecodeError, UnicodeError):
+    except UNREADABLE:
         raise BadRequest(f"invalid tool call arguments - {path}") from None
     return ToolCall(function.name, arguments, id)

@@ -24,6 +24,7 @@ from arriero.canonical.requests import (
     Think,
     Tool,
 )
+from arriero.dialects.openai.chunks import UNREADABLE
 from arriero.dialects.openai.parts import Body, WireMessage, messages_in
 from arriero.errors import BadRequest, UnsupportedCapability
 
@@ -281,13 +282,18 @@ def _think(body: _Chat, extra: dict[str, Raw]) -> Think | None:
 
 
 def _text(raw: Raw) -> str | None:
-    return msgspec.json.decode(raw, type=str) if bytes(raw)[:1] == b'"' else None
+    if bytes(raw)[:1] != b'"':
+        return None
+    try:
+        return msgspec.json.decode(raw, type=str)
+    except UnicodeDecodeError:
+        raise BadRequest("the request body is not valid UTF-8") from None
 
 
 def _tool_in(raw: Raw, place: int) -> Tool:
     try:
         return Tool(_tool(raw).function.name, Raw(bytes(raw)))
-    except msgspec.ValidationError:
+    except UNREADABLE:
         raise BadRequest(f"tools[{place}]: expected a function with a name") from None
 
 

@@ -26,6 +26,7 @@ from arriero.canonical.requests import ToolCall
 from arriero.canonical.stream import Bracketer
 from arriero.dialects.openai.calls import BadCall, Calls
 from arriero.dialects.openai.chunks import (
+    UNREADABLE,
     CallPiece,
     Choice,
     Chunk,
@@ -241,7 +242,10 @@ class StreamDecoder:
 
 def _unusual(data: bytes) -> Failed | None:
     """An error that has no `error` key: `{"object": "error", "message": ...}` (vLLM), `{"detail": ...}` (FastAPI)."""
-    value = loosely(data)
+    try:
+        value = loosely(data)
+    except NotJson:
+        return None
     if value.get("object") == "error" or value.get("type") == "error" or ("detail" in value and "id" not in value):
         return failed(data)
     return None
@@ -349,7 +353,7 @@ def _logprobs(raw: Raw) -> tuple[TokenLogprob, ...]:
     for read in (_chat_logprobs, _loosened, _legacy):
         try:
             found = read(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             continue
         content = found.content if isinstance(found, _Logprobs) else found
         if content:
