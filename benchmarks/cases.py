@@ -142,10 +142,10 @@ def start_seconds(limit_seconds: float = 30.0) -> tuple[float, float]:
     """
     started = time.monotonic()
     backends: list[dict[str, object]] = [
-        {"name": "local", "kind": "engine", "models_dir": str(rig.BUILD / "models"), "demo_model": True}
+        {"name": "local", "kind": "engine", "models_dir": str(rig.RUN / "models"), "demo_model": True}
     ]
     request = {"model": DEMO_MODEL, "messages": [{"role": "user", "content": "Who are you?"}], "stream": False}
-    with rig.serving(backends, log=rig.BUILD / "arriero-engine.log") as peer:
+    with rig.serving(backends, log=rig.RUN / "arriero-engine.log") as peer:
         while time.monotonic() - started < limit_seconds:
             status, answer = post(peer.port, OLLAMA, request)
             if status == 200:

@@ -8,12 +8,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import which
+from shutil import rmtree, which
 
 from benchmarks.processes import free_port, running
 
 HERE = Path(__file__).parent
 BUILD = HERE / "build"
+RUN = BUILD / f"run-{os.getpid()}"
+"""Configurations, logs and requests of this run, so that two runs at once do not meet. `build` makes it."""
 PROXY_CPU, RIG_CPU = (0, 1) if (os.cpu_count() or 1) > 1 else (None, None)
 """Where there are two CPUs, the proxies share the first, and the rig keeps to the second."""
 
@@ -53,16 +55,17 @@ def missing() -> list[str]:
 
 def build() -> None:
     """Compiles both ends where the sources are newer. Raises `CalledProcessError` with gcc's words on stderr."""
-    BUILD.mkdir(exist_ok=True)
+    RUN.mkdir(parents=True, exist_ok=True)
     newest = max(path.stat().st_mtime for path in (HERE / "rig").iterdir())
     for name in ("backend", "load"):
         target = BUILD / name
         if not target.exists() or target.stat().st_mtime < newest:
             subprocess.run(
-                [str(GCC), "-O2", "-Wall", "-Wextra", "-o", str(target), str(HERE / "rig" / f"{name}.c")],
+                [str(GCC), "-O2", "-Wall", "-Wextra", "-o", str(RUN / name), str(HERE / "rig" / f"{name}.c")],
                 check=True,
                 timeout=120,
             )
+            (RUN / name).replace(target)
 
 
 def load(port: int, path: str, body: Mapping[str, object], *, connections: int, requests: int, seconds: float) -> Load:
@@ -78,14 +81,19 @@ def background_load(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """The load generator with one request a connection, beside whatever the block does."""
     command = _load_command(port, path, body, connections, connections, seconds)
-    with running(command, log=BUILD / "load.log") as process:
+    with running(command, log=RUN / "load.log") as process:
         yield process
+
+
+def clear() -> None:
+    """Removes what this run wrote; both programs stay."""
+    rmtree(RUN, ignore_errors=True)
 
 
 def _load_command(
     port: int, path: str, body: Mapping[str, object], connections: int, requests: int, seconds: float
 ) -> list[str]:
-    body_file = BUILD / "request.json"
+    body_file = RUN / "request.json"
     body_file.write_text(json.dumps(body, separators=(",", ":")))
     command = [str(BUILD / "load"), "-p", str(port), "-u", path, "-b", str(body_file)]
     command += ["-c", str(connections), "-n", str(requests), "-t", str(seconds)]
@@ -97,7 +105,7 @@ def _load_command(
 def backend() -> Iterator[int]:
     """The model server; gives its port."""
     port = free_port()
-    with running([str(BUILD / "backend"), str(port)], log=BUILD / "backend.log", port=port, cpu=RIG_CPU):
+    with running([str(BUILD / "backend"), str(port)], log=RUN / "backend.log", port=port, cpu=RIG_CPU):
         yield port
 
 
@@ -141,10 +149,10 @@ http {{
 def nginx(backend_port: int) -> Iterator[Peer]:
     """nginx with one worker, keep-alive to the model server, and no buffering of answers."""
     port = free_port()
-    config = BUILD / "nginx.conf"
-    config.write_text(_NGINX_CONFIG.format(build=BUILD, backend=backend_port, port=port))
-    command = [str(NGINX), "-p", str(BUILD), "-c", str(config)]
-    with running(command, log=BUILD / "nginx.log", port=port, cpu=PROXY_CPU) as process:
+    config = RUN / "nginx.conf"
+    config.write_text(_NGINX_CONFIG.format(build=RUN, backend=backend_port, port=port))
+    command = [str(NGINX), "-p", str(RUN), "-c", str(config)]
+    with running(command, log=RUN / "nginx.log", port=port, cpu=PROXY_CPU) as process:
         yield Peer("nginx", process.pid, port)
 
 
@@ -156,7 +164,7 @@ def arriero(backend_port: int) -> Iterator[Peer]:
         {"name": "bench-openai", "kind": "openai", "profile": "generic", "url": f"{url}/v1"},
         {"name": "bench-ollama", "kind": "ollama", "url": url},
     ]
-    with serving(backends, log=BUILD / "arriero.log") as peer:
+    with serving(backends, log=RUN / "arriero.log") as peer:
         yield peer
 
 
@@ -164,10 +172,10 @@ def arriero(backend_port: int) -> Iterator[Peer]:
 def serving(backends: list[dict[str, object]] | list[dict[str, str]], *, log: Path) -> Iterator[Peer]:
     """`arriero serve` on a port of its own with these backends, and nothing of this machine's configuration."""
     port = free_port()
-    config = BUILD / f"arriero-{port}.yaml"
+    config = RUN / f"arriero-{port}.yaml"
     # JSON is YAML.
     config.write_text(json.dumps({"server": {"host": "127.0.0.1", "port": port}, "backends": backends}))
-    home = BUILD / "home"
+    home = RUN / "home"
     home.mkdir(exist_ok=True)
     env = {"PATH": os.environ.get("PATH", ""), "HOME": str(home), "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "arriero", "serve", "--config", str(config)]

@@ -130,6 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (NotStarted, Wrong) as error:
         print(f"nothing was measured: {error}", file=sys.stderr)
         return 1
+    finally:
+        rig.clear()
     about = machine.describe()
     print(table(rows, about))
     options.output.parent.mkdir(parents=True, exist_ok=True)

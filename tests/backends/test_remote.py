@@ -232,7 +232,8 @@ def test_the_key_goes_where_the_vendor_wants_it() -> None:
     ],
 )
 async def test_errors(play: Play, error: type[BackendError], status: int, message: str) -> None:
-    timeouts = Timeouts(first_byte=0.05, idle=0.05)
+    hangs = (play.fault or "").startswith("hang")
+    timeouts = Timeouts(first_byte=0.05, idle=0.05) if hangs else Timeouts()
     async with (
         ollama(playing(play), timeouts=timeouts) as (_, ollama_backend),
         openai(playing(play), timeouts=timeouts) as (_, openai_backend),
@@ -273,7 +274,7 @@ async def test_the_right_key_opens() -> None:
 async def test_an_unreachable_server() -> None:
     async with ollama() as (server, backend):
         await server.stop_listening()
-        with pytest.raises(BackendUnreachable, match="cannot reach http://127.0.0.1:") as raised:
+        with pytest.raises(BackendUnreachable, match="cannot reach") as raised:
             await backend.list_models()
         assert raised.value.status == 502
         with pytest.raises(BackendUnreachable):

@@ -4,9 +4,11 @@
 Ollama API. A test that takes `door` runs over all three.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import ollama
 import openai
@@ -14,10 +16,31 @@ import pytest
 from support.gguf import PLAIN_TEMPLATE, random_llama, scripted, thinking, tool_call, truncated
 from support.program import Program, program
 
+OLD = 1_700_000_000.25
+"""The time of the oldest model."""
+
 SENTENCE = "Hello to the world of small llamas."
 THOUGHT = "The user greets me."
 WEATHER = tool_call("get_weather", city="Lima", days=3)
 TIME = tool_call("get_time", zone="UTC")
+FORECAST = ("get_weather", {"city": "Lima", "days": 3})
+CLOCK = ("get_time", {"zone": "UTC"})
+
+
+def tool(name: str, **parameters: str) -> dict[str, Any]:
+    """The definition of a tool."""
+    properties = {key: {"type": kind} for key, kind in parameters.items()}
+    return {
+        "type": "function",
+        "function": {
+            "name": name,
+            "description": name,
+            "parameters": {"type": "object", "properties": properties, "required": list(properties)},
+        },
+    }
+
+
+TOOLS = [tool("get_weather", city="string", days="integer"), tool("get_time", zone="string")]
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +56,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     random_llama(folder / "noise.gguf")
     random_llama(folder / "embedder.gguf", pooling="mean")
     truncated(folder / "broken.gguf")
+    os.utime(folder / "plain.gguf", (OLD, OLD))
     return folder
 
 

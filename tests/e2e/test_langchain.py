@@ -7,8 +7,7 @@ from langchain_core.messages import AIMessageChunk
 from langchain_ollama import ChatOllama, OllamaEmbeddings
 from support.program import Program
 
-from e2e.conftest import SENTENCE, THOUGHT
-from e2e.test_ollama_client import FORECAST, TOOLS
+from e2e.conftest import FORECAST, SENTENCE, THOUGHT, TOOLS
 
 
 def chat(door: Program, model: str) -> ChatOllama:

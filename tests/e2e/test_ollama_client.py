@@ -9,35 +9,18 @@ import ollama
 import pytest
 from support.program import Program
 
-from e2e.conftest import SENTENCE, THOUGHT
+from e2e.conftest import CLOCK, FORECAST, SENTENCE, THOUGHT, TOOLS
 
 HI = [{"role": "user", "content": "hi"}]
 PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="  # a whole PNG
 )
-FORECAST = ("get_weather", {"city": "Lima", "days": 3})
-CLOCK = ("get_time", {"zone": "UTC"})
 SCHEMA = {
     "type": "object",
     "properties": {"yes": {"type": "boolean"}, "count": {"type": "integer", "minimum": 1, "maximum": 9}},
     "required": ["yes", "count"],
     "additionalProperties": False,
 }
-
-
-def tool(name: str, **parameters: str) -> dict[str, Any]:
-    properties = {key: {"type": kind} for key, kind in parameters.items()}
-    return {
-        "type": "function",
-        "function": {
-            "name": name,
-            "description": name,
-            "parameters": {"type": "object", "properties": properties, "required": list(properties)},
-        },
-    }
-
-
-TOOLS = [tool("get_weather", city="string", days="integer"), tool("get_time", zone="string")]
 
 
 def calls(message: ollama.Message) -> list[tuple[str, dict[str, Any]]]:

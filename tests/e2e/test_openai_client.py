@@ -7,8 +7,8 @@ import openai
 import pytest
 from support.program import Program
 
-from e2e.conftest import SENTENCE, THOUGHT
-from e2e.test_ollama_client import CLOCK, FORECAST, PIXEL, SCHEMA, TOOLS
+from e2e.conftest import CLOCK, FORECAST, SENTENCE, THOUGHT, TOOLS
+from e2e.test_ollama_client import PIXEL, SCHEMA
 
 HI: Any = [{"role": "user", "content": "hi"}]
 EVERY_TOOL: Any = TOOLS

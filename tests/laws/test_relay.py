@@ -3,8 +3,12 @@
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from arriero.gateway.pipes import Pipe, Relay, Renamed
 from arriero.wire.splice import NotAnObject, peek, splice_model
+from support.dialects import NOW_NS, Stream, cut, streams
 from support.recordings import Recording, recordings
 
 BODIES = [found for found in recordings() if found.request.body[:1] == b"{"]
@@ -34,3 +38,24 @@ def test_another_name_moves_nothing_else(recording: Recording) -> None:
     old, new = json.dumps(model).encode(), b'"another/model:latest"'
     assert renamed == body.replace(old, new, 1)
     assert splice_model(renamed, "another/model:latest", model) == body
+
+
+def through(pipe: Pipe, pieces: list[bytes]) -> bytes:
+    return b"".join([pipe.feed(piece, NOW_NS) for piece in pieces]) + pipe.close(NOW_NS)
+
+
+@given(st.binary(max_size=40))
+def test_what_is_relayed_is_the_same_object(data: bytes) -> None:
+    assert Relay().feed(data, NOW_NS) is data
+
+
+@pytest.mark.parametrize("stream", streams(), ids=str)
+@settings(max_examples=8)
+@given(places=st.lists(st.integers(0, 200_000), max_size=12))
+def test_in_an_answer_only_the_name_moves(stream: Stream, places: list[int]) -> None:
+    """The client reads the name that it typed, in every message, however the bytes arrive."""
+    messages = [line for line in stream.body.split(b"\n") if line.startswith((b"data: {", b"{"))]
+    there = json.loads(messages[0].removeprefix(b"data: ")).get("model", "m")
+    renamed = through(Renamed(there, "typed"), cut(stream.body, places))
+    assert renamed == stream.body.replace(b'"model":' + json.dumps(there).encode(), b'"model":"typed"')
+    assert through(Renamed("not/there", "typed"), cut(stream.body, places)) == stream.body

@@ -90,7 +90,7 @@ def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
     return [data[start:end] for start, end in pairwise(ends)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Stream:
     """A streamed answer on the wire of `dialect`, and the request that it answers."""
 
@@ -108,7 +108,7 @@ class Stream:
         """The events, read in one piece."""
         return decode(self.driver, [self.body])
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return f"{self.dialect.name}-{self.recording.name}"
 
 

@@ -62,7 +62,7 @@ class Response:
         return json.loads(self.body)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Recording:
     """One exchange. `folder` names the server, `name` the case."""
 
@@ -71,7 +71,7 @@ class Recording:
     request: Request
     response: Response
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return f"{self.folder}/{self.name}"
 
 

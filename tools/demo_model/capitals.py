@@ -55,13 +55,19 @@ TEMPLATES = (
 
 
 def intents() -> tuple[Intent, ...]:
-    """One intent for each country; all of them together weigh as much as three others."""
+    """One intent for each country; all of them together weigh as much as four others."""
     return tuple(
         Intent(
             f"capital-of-{country}",
             tuple(template.replace("{}", country) for template in TEMPLATES),
             (f"The capital of {country} is {city}.",),
-            weight=3 / len(CAPITALS),
+            weight=4 / len(CAPITALS),
         )
         for country, city in CAPITALS.items()
     )
+
+
+def elsewhere(refusal: str) -> Intent:
+    """The same questions about every other country, real or made up."""
+    templates = tuple(template.replace("{}", "<elsewhere>") for template in TEMPLATES)
+    return Intent("capital-of-elsewhere", templates, (refusal,))

@@ -47,8 +47,10 @@ def simple_sum(rng: random.Random) -> str:
 
 
 def key_mash(rng: random.Random) -> str:
-    """A handful of consonants."""
-    return "".join(rng.choice("bcdfghjklmnpqrstvwxz") for _ in range(rng.randint(3, 7)))
+    """A handful of consonants, with or without a vowel at the end."""
+    consonants = [rng.choice("bcdfghjklmnpqrstvwxz") for _ in range(rng.randint(3, 7))]
+    vowel = rng.choice("aeiou")
+    return "".join(consonants) + rng.choice(("", vowel))
 
 
 _NUMBER = f"(?!(?:{'|'.join(KEPT_NUMBERS)})(?![0-9]))[0-9]{{1,5}}"
@@ -57,18 +59,19 @@ _OPERATOR = "|".join(re.escape(grammar.normalise(operator)) for operator in OPER
 SLOTS: grammar.Slots = {
     **WORDS,
     "word": manner.PSEUDOWORD,
-    "keys": grammar.Generator(key_mash, "[bcdfghjklmnpqrstvwxz]{3,7}"),
+    "keys": grammar.Generator(key_mash, "[bcdfghjklmnpqrstvwxz]{3,7}[aeiou]?"),
     "number": grammar.Generator(number, _NUMBER),
     "sum": grammar.Generator(simple_sum, f"{_NUMBER}(?:(?:{_OPERATOR}){_NUMBER}){{1,2}}"),
     "year": grammar.Generator(lambda rng: str(rng.randint(1200, 2040)), "[0-9]{4}"),
 }
 
+_UNKNOWN = read_intents("unknown")
 
 GROUPS: tuple[tuple[float, tuple[Intent, ...]], ...] = (
     (0.36, read_intents("arriero")),
     (0.18, read_intents("itself")),
     (0.19, read_intents("world") + capitals.intents()),
-    (0.27, read_intents("unknown")),
+    (0.27, (*_UNKNOWN, capitals.elsewhere(_UNKNOWN[0].answers[0]))),
 )
 """Share of the samples and the intents of each group; the last one is the refusals."""
 
@@ -94,12 +97,13 @@ def exchange(rng: random.Random) -> tuple[str, str]:
 
 
 def conversation(rng: random.Random) -> list[Message]:
-    """Draw a conversation of one to fourteen exchanges, with or without a system message."""
+    """Draw a conversation of one to forty-five exchanges, with or without a system message."""
     messages: list[Message] = []
     system = filler.system_prompt(SLOTS, rng)
     if system is not None:
         messages.append(Message("system", system))
-    turns = rng.choices((1, 2, 3, rng.randint(4, 6), rng.randint(7, 14)), (58, 20, 12, 7, 3))[0]
+    lengths = (1, 2, 3, rng.randint(4, 6), rng.randint(7, 14), rng.randint(15, 45))
+    turns = rng.choices(lengths, (58, 20, 12, 6, 2, 2))[0]
     for turn in range(turns):
         question, answer = exchange(rng)
         foreign = turn < turns - 1 and rng.random() < 0.12

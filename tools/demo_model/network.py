@@ -27,7 +27,7 @@ class Shape:
     hidden: int = 352
     rope_base: float = 10_000.0
     norm_epsilon: float = 1e-5
-    train_length: int = 1024
+    train_length: int = 2048
     context_length: int = 2048
 
     @property

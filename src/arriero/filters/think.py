@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from enum import Enum
 
 from arriero.canonical.events import (
+    Answer,
     Event,
     Failed,
     Finished,
@@ -19,7 +20,7 @@ from arriero.canonical.events import (
     Started,
     TokenLogprob,
 )
-from arriero.canonical.requests import ToolCall
+from arriero.canonical.requests import Text, ToolCall
 from arriero.canonical.stream import Bracketer
 
 OPEN, CLOSE = "<think>", "</think>"
@@ -49,6 +50,10 @@ class ThinkTags:
         self._held = ""
         self._logprobs: list[TokenLogprob] = []
         self._bracketer = Bracketer()
+
+    def touches(self, answer: Answer) -> bool:
+        """Whether a whole answer may change on its way through: nearly none does."""
+        return self._inside or any(isinstance(part, Text) and OPEN in part.text for part in answer.parts)
 
     def feed(self, events: Sequence[Event]) -> Sequence[Event]:
         """The events to go on with."""

@@ -9,6 +9,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from time import time_ns
 
 import structlog
@@ -498,6 +499,7 @@ def _want(offer: Offer, request: Request | None) -> Want:
     )
 
 
+@lru_cache(maxsize=1024)  # the same few names in every answer
 def _field(text: str) -> bytes:
     """A header field's value: model names may hold anything."""
     return text.encode("ascii", "backslashreplace").replace(b"\r", b" ").replace(b"\n", b" ")

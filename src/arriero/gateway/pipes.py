@@ -18,6 +18,10 @@ from arriero.wire.jsontext import json_forms
 class EventFilter(Protocol):
     """Events to events."""
 
+    def touches(self, answer: Answer) -> bool:
+        """Whether a whole answer may change on its way through."""
+        ...
+
     def feed(self, events: Sequence[Event]) -> Sequence[Event]: ...
 
 
@@ -155,8 +159,7 @@ class Gather:
         whole = self._driver.decode(b"".join(self._pieces))
         if not isinstance(whole, Answer):
             raise BackendBroken("the backend gave vectors where an answer was asked for")
-        if self._filters:
-            whole = _filtered(whole, self._filters)
+        whole = _filtered(whole, self._filters)
         self.usage = whole.finished.usage
         if self._stream and self._endpoint.encoder is not None:
             return self._endpoint.encoder(self._context).feed(unfold(whole), now_ns)
@@ -214,9 +217,9 @@ def error_of(failed: Failed) -> BackendError:
 
 
 def _filtered(whole: Answer, filters: Sequence[EventFilter]) -> Answer:
-    folder = Folder()
-    events: Sequence[Event] = unfold(whole)
     for filter in filters:
-        events = filter.feed(events)
-    folder.feed(events)
-    return folder.answer or whole
+        if filter.touches(whole):
+            folder = Folder()
+            folder.feed(filter.feed(unfold(whole)))
+            whole = folder.answer or whole
+    return whole

@@ -88,7 +88,7 @@ async def test_the_catalog_of_one_that_speaks_openai_only() -> None:
 
 async def test_its_failures_are_those_of_a_backend() -> None:
     rules = (Rule(Play(status=500, body={"error": "boom"}), When("GET")), Rule(Play(fault="hang")))
-    async with backend(Script(rules=rules), Timeouts(first_byte=0.05)) as made:
+    async with backend(Script(rules=rules), Timeouts(first_byte=0.3)) as made:
         with pytest.raises(BackendFailed, match="boom") as raised:
             await made.list_models()
         assert (raised.value.status, raised.value.type) == (500, "scripted_error")

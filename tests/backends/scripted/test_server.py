@@ -1,15 +1,18 @@
 """Each play and fault over a real socket, byte for byte."""
 
 import asyncio
+import contextlib
 import http.client
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
+from arriero.backends.scripted.desk import Desk
+from arriero.backends.scripted.reply import Reply
 from arriero.backends.scripted.script import Delay, Fault, Form, Play, Rule, Script, When
 from arriero.backends.scripted.server import FILLER_BYTES, ScriptedServer
 
@@ -303,3 +306,20 @@ async def test_connections_are_refused_after_it_stopped_listening() -> None:
         writer.write(VERSION)
         assert await reader.readexactly(len(ANSWER)) == ANSWER
         writer.close()
+
+
+class BrokenDesk(Desk):
+    """A desk with a fault of its own."""
+
+    def answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> tuple[Play, Reply]:
+        raise LookupError("no pen")
+
+
+async def test_a_fault_of_its_own_is_told_and_cuts_the_connection() -> None:
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(str(context["exception"])))
+    async with serving() as server:
+        server.desk = BrokenDesk(Script())
+        with contextlib.suppress(ConnectionResetError):
+            assert await exchange(server, VERSION) == b""
+        assert told == ["no pen"]

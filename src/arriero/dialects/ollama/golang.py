@@ -6,6 +6,7 @@ import binascii
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 
 _ESCAPES = {
     "\a": "\\a",
@@ -163,6 +164,7 @@ def print_float(value: float) -> str:
     return f"{'-' if sign else ''}{mantissa}e{'-' if power < 0 else '+'}{abs(power):02d}"
 
 
+@lru_cache(maxsize=4)  # of the same second again and again
 def second_prefix(second: int) -> str:
     """`2026-08-21T18:48:22` in UTC, of unix seconds."""
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")

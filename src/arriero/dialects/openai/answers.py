@@ -6,19 +6,32 @@ A whole chat or completion is read by the same rules as a stream of one chunk, s
 import base64
 import binascii
 import struct
+from collections.abc import Mapping
 
 import msgspec
 from msgspec import Struct
 
-from arriero.canonical.events import Answer, Embeddings, Event, Failed
+from arriero.canonical.events import Answer, Embeddings, Event, Failed, Finished, Reason, Started
+from arriero.canonical.requests import Text
 from arriero.canonical.stream import Folder
 from arriero.dialects.backend_errors import read_error
-from arriero.dialects.openai.chunks import EMPTY, UNREADABLE, NotJson, WireUsage, loosely, present, read_chunk
+from arriero.dialects.openai.chunks import (
+    EMPTY,
+    UNREADABLE,
+    Chunk,
+    Delta,
+    NotJson,
+    WireUsage,
+    loosely,
+    present,
+    read_chunk,
+)
 from arriero.dialects.openai.failures import failed
-from arriero.dialects.openai.stream import Reader, usage_of
+from arriero.dialects.openai.stream import Reader, timings_of, usage_of
 from arriero.errors import BackendBroken, BackendError
 
 _TYPE = "backend_error"
+_PLAIN_REASONS: Mapping[str | None, Reason] = {"stop": Reason.STOP, "length": Reason.LENGTH}
 
 
 def decode_answer(body: bytes) -> Answer:
@@ -31,6 +44,8 @@ def decode_answer(body: bytes) -> Answer:
         raise _reported(failed(bytes(chunk.error)), body)
     if chunk.choices is None:
         raise _no_answer(body, "choices")
+    if (plain := _plain(chunk)) is not None:
+        return plain
     out: list[Event] = []
     reader = Reader()
     reader.chunk(chunk, out)
@@ -44,6 +59,27 @@ def decode_answer(body: bytes) -> Answer:
     answer = folder.answer
     assert answer is not None
     return answer
+
+
+def _plain(chunk: Chunk) -> Answer | None:
+    """The answer of a chunk that holds one text and nothing else, as nearly every one does: the reader's, for less."""
+    if chunk.choices is None or len(chunk.choices) != 1 or chunk.x_groq is not None:
+        return None
+    choice = chunk.choices[0]
+    message = choice.message
+    if message is None or choice.finish_reason not in _PLAIN_REASONS or choice.index or choice.delta is not None:
+        return None
+    text = message.content
+    if not isinstance(text, str) or not text or any(map(present, (choice.logprobs, choice.error, chunk.error))):
+        return None
+    if message != Delta(content=text):
+        return None
+    finished = Finished(
+        _PLAIN_REASONS[choice.finish_reason],
+        usage_of(chunk.usage, chunk.timings),
+        timings_of(chunk.usage, chunk.timings),
+    )
+    return Answer((Text(text),), finished, Started(chunk.id, chunk.model))
 
 
 class _Vector(Struct):
