@@ -6,6 +6,7 @@ Logs go to stderr, the start table to stdout. A signal stops new connections, le
 
 import asyncio
 import errno
+import gc
 import logging
 import signal
 import socket
@@ -76,6 +77,9 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         if self.started:
+            # What is there now stays: the collector need not look at it again and again.
+            gc.collect()
+            gc.freeze()
             addresses = list(dict.fromkeys(_bound(sock) for sock in sockets or []))
             lines = [_line(entry) for entry in self._app.roster.entries.values()]
             sys.stdout.write(render_start(addresses, lines, color=sys.stdout.isatty()))

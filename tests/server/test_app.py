@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import pytest
 import pytest_asyncio
 import zstandard
-from support.gateway import Played, http, stream
+from support.gateway import Answer, Played, http, stream
+from support.raw_backend import Peer
 from support.serving import Answered, Asked, Served, application, fast, over_asgi, over_fast_lane
 
 from arriero.gateway.lane import Inbound, Lane
@@ -42,16 +43,21 @@ FRAMES = stream(
     b'{"model":"tiny","message":{"role":"assistant","content":""},"done":true,"done_reason":"stop"}\n',
     type="application/x-ndjson",
 )
-CUT = b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{"id":'
 
-BACKENDS = {
+
+async def cut(peer: Peer) -> None:
+    """Ends before the length that it told."""
+    await peer.say(b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{"id":')
+
+
+BACKENDS: dict[str, Answer] = {
     "streams": stream(*WORDS, DONE),
     "whole": http(WHOLE),
     "vectors": http(VECTORS),
     "dies": stream(*WORDS, end=False),
     "breaks": http(b'{"error":{"message":"out of memory"}}', status="500 X", extra="retry-after: 3\r\n"),
     "refuses": http(b'{"error":{"message":"temperature must be <= 2","param":"temperature"}}', status="400 X"),
-    "cut": CUT,
+    "cut": cut,
 }
 
 

@@ -10,8 +10,8 @@ from arriero.backends.base import Backend, Want
 from arriero.backends.http.call import Call, Head, Headers
 from arriero.dialects.base import Dialect
 from arriero.errors import ArrieroError, BackendError, NotFound, NotImplementedHere
+from arriero.gateway import heads
 from arriero.gateway.attempt import Attempt
-from arriero.gateway.exchange import NOT_PASSED_BACK
 from arriero.gateway.lane import Inbound, Lane, reply
 from arriero.gateway.pipes import Relay
 from arriero.gateway.roster import Roster
@@ -68,7 +68,7 @@ class Library:
         mark = ((b"x-arriero-backend", backend.name.encode()), (b"x-arriero-request-id", inbound.request_id.encode()))
 
         def head_of(head: Head, relayed: bool) -> Headers:
-            return (*(field for field in head.headers if field[0] not in NOT_PASSED_BACK), *mark)
+            return heads.to_client(head) + mark
 
         def read_error(head: Head, body: bytes) -> BackendError:
             return self._dialect.read_error(head.status, body, backend.error_type)

@@ -20,17 +20,22 @@ class NotAnObject(ValueError):
     """The text is not one complete JSON object."""
 
 
-class Peek(Struct, frozen=True):
-    """The two fields that routing needs, read without decoding the rest; empty where absent.
+class Peek(Struct, frozen=True, gc=False):
+    """The two fields that routing needs, read without decoding the rest."""
 
-    Their types are checked by the dialect.
-    """
+    model: str | None = None
+    stream: bool | None = None
+
+
+class _Loose(Struct, frozen=True):
+    """The same two, whatever they are."""
 
     model: Raw = Raw()
     stream: Raw = Raw()
 
 
 _peek = msgspec.json.Decoder(Peek).decode
+_loose = msgspec.json.Decoder(_Loose).decode
 _text = msgspec.json.Decoder(str).decode
 _encode = msgspec.json.encode
 _BOOLEANS = {b"true": True, b"false": False}
@@ -39,15 +44,21 @@ _BOOLEANS = {b"true": True, b"false": False}
 def peek(body: bytes) -> tuple[str | None, bool | None]:
     """The model's name and the stream flag; `None` where absent, null, or not a string or boolean.
 
-    Raises `NotAnObject` for a body that is not a JSON object.
+    Raises `NotAnObject` for a body that is not a JSON object. The types of other values are checked by the dialect.
     """
     try:
         found = _peek(body)
-        model = _text(found.model) if bytes(found.model)[:1] == b'"' else None
+        return found.model, found.stream
+    except msgspec.ValidationError:
+        pass
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise NotAnObject(str(error)) from None
-    stream = _BOOLEANS.get(bytes(found.stream))
-    return model, stream
+    try:
+        loose = _loose(body)
+        model = _text(loose.model) if bytes(loose.model)[:1] == b'"' else None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise NotAnObject(str(error)) from None
+    return model, _BOOLEANS.get(bytes(loose.stream))
 
 
 class Member(Struct, frozen=True, gc=False):

@@ -1,0 +1,76 @@
+"""What is known when an exchange ends, and the two places that say it: the answer's header fields and the log."""
+
+from functools import lru_cache
+
+import structlog
+from msgspec import Struct
+
+from arriero.backends.http.call import Headers
+from arriero.canonical.events import Usage
+from arriero.errors import ArrieroError, Blame
+from arriero.gateway.lane import Inbound
+
+log = structlog.get_logger("arriero.exchange")
+
+
+class Outcome(Struct):
+    """Filled in as the exchange goes on. `model` is the client's word, `backend_model` the backend's; unknown is `None`."""
+
+    model: str | None = None
+    backend: str | None = None
+    backend_model: str | None = None
+    reason: str | None = None
+    attempts: int = 0
+    relayed: bool | None = None
+    dropped: tuple[str, ...] = ()
+    usage: Usage | None = None
+    first_byte_ns: int | None = None
+    error: ArrieroError | None = None
+
+
+def marks(outcome: Outcome, request_id: str) -> Headers:
+    """The fields by which every answer says which way it came."""
+    fields = [(b"x-arriero-request-id", request_id.encode())]
+    if outcome.backend is not None:
+        fields.append((b"x-arriero-backend", _field(outcome.backend)))
+    if outcome.backend_model is not None:
+        fields.append((b"x-arriero-model", _field(outcome.backend_model)))
+    if outcome.attempts:
+        fields.append((b"x-arriero-attempts", b"%d" % outcome.attempts))
+    if outcome.reason is not None:
+        fields.append((b"x-arriero-reason", _field(outcome.reason)))
+    if outcome.dropped:
+        fields.append((b"x-arriero-dropped", _field(",".join(outcome.dropped))))
+    return tuple(fields)
+
+
+def report(outcome: Outcome, inbound: Inbound) -> None:
+    """A log line for an exchange that failed, or that left out something the client asked for. Never any content."""
+    error = outcome.error
+    if error is not None:
+        # Whoever has to act reads it: an operator's warning, or the client's own affair.
+        say = log.warning if error.blame in (Blame.BACKEND, Blame.GATEWAY) else log.info
+        say(
+            "exchange failed",
+            request_id=inbound.request_id,
+            path=inbound.path,
+            model=outcome.model,
+            backend=outcome.backend,
+            attempts=outcome.attempts,
+            status=error.status,
+            error=error.message,
+        )
+    elif outcome.dropped:
+        log.info(
+            "parameters dropped",
+            request_id=inbound.request_id,
+            model=outcome.model,
+            backend=outcome.backend,
+            dropped=list(outcome.dropped),
+        )
+
+
+@lru_cache(maxsize=1024)  # the same few names in every answer
+def _field(text: str) -> bytes:
+    """A header field's value: model names may hold anything."""
+    return text.encode("ascii", "backslashreplace").replace(b"\r", b" ").replace(b"\n", b" ")

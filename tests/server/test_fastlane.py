@@ -1,0 +1,411 @@
+"""The fast lane on real sockets: limits, pipelining, backpressure, and clients that leave."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from support.gateway import Played, http, stream
+from support.raw_backend import Peer
+from support.serving import SECONDS, Served, application, fast
+
+from arriero.gateway.lane import Inbound, Lane, reply
+from arriero.server.access import PASS, Verdict
+from arriero.server.app import App, Limits
+from arriero.server.fastlane import HEAD_FIELDS
+from arriero.server.routes import Route, Table
+
+HOST = b"Host: localhost\r\n"
+WHOLE = http(
+    b'{"choices":[{"index":0,"message":{"role":"assistant","content":"Hello"},"finish_reason":"stop"}],"usage":null}'
+)
+CHAT = b'{"model":"gpt-x","messages":[{"role":"user","content":"hi"}]}'
+STREAMED = CHAT[:-1] + b',"stream":true}'
+PIECE = b'data: {"choices":[],"padding":"' + b"x" * 65_000 + b'"}\n\n'
+
+
+def post(body: bytes = CHAT, *fields: bytes, path: bytes = b"/v1/chat/completions") -> bytes:
+    length = b"Content-Length: %d\r\n" % len(body)
+    return b"POST " + path + b" HTTP/1.1\r\n" + HOST + length + b"".join(fields) + b"\r\n" + body
+
+
+class Client:
+    """A connection that is written to and read from by hand."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    def say(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    async def answer(self) -> tuple[int, bytes]:
+        """Status and body of an answer with a length."""
+        async with asyncio.timeout(SECONDS):
+            head = await self.reader.readuntil(b"\r\n\r\n")
+            size = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or b"0")
+            return int(head.split()[1]), await self.reader.readexactly(size)
+
+    async def rest(self) -> bytes:
+        """Everything until the other side closes."""
+        async with asyncio.timeout(SECONDS):
+            return await self.reader.read()
+
+
+@asynccontextmanager
+async def client(served: Served, *, receive_bytes: int | None = None) -> AsyncIterator[Client]:
+    """`receive_bytes` is the size of the kernel's buffer: a small one makes a slow reader."""
+    sock = socket.socket()
+    sock.setblocking(False)
+    if receive_bytes is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", served.port))
+    reader, writer = await asyncio.open_connection(sock=sock, limit=65536)
+    try:
+        yield Client(reader, writer)
+    finally:
+        writer.transport.abort()
+        await asyncio.sleep(0)
+
+
+async def eventually(holds: Callable[[], bool], seconds: float = SECONDS) -> None:
+    async with asyncio.timeout(seconds):
+        while not holds():  # noqa: ASYNC110 - nobody sets an event for it
+            await asyncio.sleep(0.01)
+
+
+class Trivial:
+    """An application of one hot route that answers with what it got, when `go` is set."""
+
+    def __init__(self, *, max_header_bytes: int = 4096, max_body_bytes: int = 10_000) -> None:
+        self.max_header_bytes = max_header_bytes
+        self.max_body_bytes = max_body_bytes
+        self.seen: list[Inbound] = []
+        self.lanes: list[Lane] = []
+        self.go = asyncio.Event()
+        self.go.set()
+        self.table = Table([Route("/hot", ("POST",), self._echo, hot=True)])
+        self.access = self
+
+    def check(self, method: str, headers: object) -> Verdict:
+        return PASS
+
+    def request_id(self) -> str:
+        return "req1"
+
+    def error(self, error: Exception, path: str) -> tuple[int, bytes, bytes]:
+        return getattr(error, "status", 500), b"text/plain", str(error).encode()
+
+    async def guarded(self, handler: Callable[..., object], inbound: Inbound, lane: Lane) -> None:
+        await handler(inbound, lane)  # type: ignore[misc]
+
+    async def _echo(self, inbound: Inbound, lane: Lane) -> None:
+        self.seen.append(inbound)
+        self.lanes.append(lane)
+        await self.go.wait()
+        reply(lane, 200, ((b"content-type", b"text/plain"),), inbound.body)
+
+    async def __call__(self, scope: object, receive: object, send: Callable[[object], object]) -> None:
+        """Every other path: uvicorn's own way."""
+        await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"3")]})  # type: ignore[misc]
+        await send({"type": "http.response.body", "body": b"404"})  # type: ignore[misc]
+
+
+# ---- one request ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_request_reaches_its_handler_as_it_came() -> None:
+    app = Trivial()
+    async with fast(app) as served, client(served) as peer:
+        peer.say(post(b"a body", b"X-Mixed: CaSe\r\n", path=b"/hot?a=%20b"))
+        assert await peer.answer() == (200, b"a body")
+    (inbound,) = app.seen
+    assert (inbound.method, inbound.path, inbound.query, inbound.body) == ("POST", "/hot", b"a=%20b", b"a body")
+    assert (inbound.get(b"x-mixed"), inbound.client) == (b"CaSe", "127.0.0.1")
+
+
+@pytest.mark.parametrize("step", [1, 7, 64])
+async def test_a_request_may_come_in_any_pieces(step: int) -> None:
+    app = Trivial()
+    request = post(b"x" * 200, path=b"/hot")
+    async with fast(app) as served, client(served) as peer:
+        for start in range(0, len(request), step):
+            peer.say(request[start : start + step])
+            await asyncio.sleep(0)
+        assert await peer.answer() == (200, b"x" * 200)
+
+
+async def test_head_and_body_leave_in_one_packet() -> None:
+    async with fast(Trivial()) as served, client(served) as peer:
+        peer.say(post(b"small", path=b"/hot"))
+        async with asyncio.timeout(SECONDS):
+            first = await peer.reader.read(65536)
+    assert first.endswith(b"\r\n\r\nsmall")
+
+
+# ---- limits --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_head_has_as_many_bytes_as_it_may() -> None:
+    app = Trivial(max_header_bytes=4096)
+    fits = post(b"", b"x: " + b"y" * 3800 + b"\r\n", path=b"/hot")
+    too_long = post(b"", b"x: " + b"y" * 4100 + b"\r\n", path=b"/hot")
+    async with fast(app) as served:
+        async with client(served) as peer:
+            peer.say(fits)
+            assert (await peer.answer())[0] == 200
+            peer.say(too_long)
+            assert (await peer.answer())[0] == 431
+            assert await peer.rest() == b""
+        async with client(served) as peer:
+            peer.say(b"POST /hot HTTP/1.1\r\nx: " + b"y" * 5000)  # and it never ends
+            assert (await peer.answer())[0] == 431
+    assert len(app.seen) == 1
+
+
+async def test_a_head_has_as_many_fields_as_it_may() -> None:
+    async with fast(Trivial()) as served, client(served) as peer:
+        peer.say(post(b"", b"a: b\r\n" * (HEAD_FIELDS - 2), path=b"/hot"))
+        assert (await peer.answer())[0] == 200
+        peer.say(post(b"", b"a: b\r\n" * HEAD_FIELDS, path=b"/hot"))
+        assert (await peer.answer())[0] == 431
+
+
+async def test_a_body_larger_than_a_head_may_be_is_no_head() -> None:
+    """In one read with its head, and behind another request."""
+    app = Trivial(max_header_bytes=1000)
+    async with fast(app) as served, client(served) as peer:
+        for _ in range(3):
+            peer.say(post(b"x" * 9000, path=b"/hot") * 2)
+            assert [(await peer.answer())[0] for _ in range(2)] == [200, 200]
+
+
+async def test_a_body_over_the_limit_is_not_read() -> None:
+    app = Trivial(max_body_bytes=100)
+    async with fast(app) as served, client(served) as peer:
+        peer.say(post(b"x" * 100_000, path=b"/hot"))
+        assert (await peer.answer())[0] == 413
+        assert await peer.rest() == b""
+    assert app.seen == []
+
+
+async def test_a_head_that_does_not_come_is_not_waited_for() -> None:
+    """Neither a part of one, nor a connection that says nothing; but a slow answer has all the time."""
+    app = Trivial()
+    app.go.clear()
+    async with fast(app) as served, client(served) as slow, client(served) as silent, client(served) as busy:
+        slow.say(b"POST /hot HT")
+        busy.say(post(b"", path=b"/hot"))
+        await eventually(lambda: len(served.connections) == 3 and len(app.seen) == 1)
+        await asyncio.sleep(0.05)
+        now = asyncio.get_running_loop().time()
+        for connection in served.connections:
+            connection.expire_head(now, 60)
+        assert len(served.connections) == 3
+        for connection in served.connections:
+            connection.expire_head(now + 61, 60)
+        status, words = await slow.answer()
+        assert (status, await slow.rest()) == (408, b"")
+        assert b"60 s" in words
+        assert await silent.rest() == b""
+        app.go.set()
+        assert (await busy.answer())[0] == 200
+
+
+# ---- one connection, many requests ---------------------------------------------------------------------------------
+
+
+async def test_pipelined_requests_wait_for_their_turn() -> None:
+    app = Trivial()
+    app.go.clear()
+    async with fast(app) as served, client(served) as peer:
+        peer.say(post(b"1", path=b"/hot") + post(b"2", path=b"/cold") + post(b"3", path=b"/hot"))
+        await eventually(lambda: len(app.seen) == 1)
+        await asyncio.sleep(0.05)
+        assert len(app.seen) == 1, "one at a time"
+        app.go.set()
+        assert [await peer.answer() for _ in range(3)] == [(200, b"1"), (404, b"404"), (200, b"3")]
+
+
+@pytest.mark.parametrize(
+    "bad", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 200 + b"\r\n"], ids=["nonsense", "fields"]
+)
+async def test_nonsense_behind_a_request_closes_the_connection_behind_its_answer(bad: bytes) -> None:
+    app = Trivial()
+    app.go.clear()
+    async with fast(app) as served, client(served) as peer:
+        peer.say(post(b"1", path=b"/hot") + bad)
+        await eventually(lambda: len(app.seen) == 1)
+        await asyncio.sleep(0.02)
+        app.go.set()
+        assert await peer.answer() == (200, b"1")
+        assert await peer.rest() == b""
+    assert len(app.seen) == 1, "the handler runs once"
+
+
+async def test_a_pipelined_body_over_the_limit_is_told_in_its_turn() -> None:
+    app = Trivial(max_body_bytes=100)
+    app.go.clear()
+    async with fast(app) as served, client(served) as peer:
+        peer.say(post(b"1", path=b"/hot") + post(b"x" * 200, path=b"/hot"))
+        await eventually(lambda: len(app.seen) == 1)
+        app.go.set()
+        assert await peer.answer() == (200, b"1")
+        assert (await peer.answer())[0] == 413
+
+
+async def test_an_offer_of_another_protocol_is_passed_over() -> None:
+    offer = b"Connection: Upgrade\r\nUpgrade: h2c\r\n"
+    app = Trivial()
+    async with fast(app) as served, client(served) as peer:
+        peer.say(post(b"1", offer, path=b"/hot") + post(b"2", offer, path=b"/cold") + post(b"3", path=b"/hot"))
+        assert [await peer.answer() for _ in range(3)] == [(200, b"1"), (404, b"404"), (200, b"3")]
+        request = post(b"4567", offer, path=b"/hot")
+        peer.say(request[:-2])
+        await asyncio.sleep(0.02)
+        peer.say(request[-2:])
+        assert await peer.answer() == (200, b"4567")
+    assert [inbound.body for inbound in app.seen] == [b"1", b"3", b"4567"]
+    async with fast(Trivial()) as served, client(served) as peer:
+        peer.say(b"CONNECT example.com:443 HTTP/1.1\r\n" + HOST + b"\r\n")
+        assert (await peer.answer())[0] == 400
+
+
+# ---- backpressure and leaving --------------------------------------------------------------------------------------
+
+
+class Endless:
+    """A backend that streams without end, and counts what it could say."""
+
+    def __init__(self) -> None:
+        self.said_bytes = 0
+        self.closed = asyncio.Event()
+
+    async def play(self, peer: Peer) -> None:
+        try:
+            await peer.say(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+            while True:
+                await peer.say(b"%x\r\n%b\r\n" % (len(PIECE), PIECE))
+                self.said_bytes += len(PIECE)
+        finally:
+            self.closed.set()
+
+    async def stalls(self) -> int:
+        """Waits until it can say no more; how much it has said."""
+        async with asyncio.timeout(SECONDS):
+            while True:
+                before = self.said_bytes
+                await asyncio.sleep(0.25)
+                if before == self.said_bytes > 0:
+                    return before
+                assert self.said_bytes < 200 * 1024 * 1024, "nobody holds it back"
+
+
+@asynccontextmanager
+async def endless(backend: Endless) -> AsyncIterator[tuple[App, Served]]:
+    async with application(Played("openai", backend.play)) as app, fast(app) as served:
+        yield app, served
+
+
+@pytest.mark.parametrize("path", [b"/v1/chat/completions"])
+async def test_a_slow_reader_holds_the_backend_back(path: bytes) -> None:
+    backend = Endless()
+    async with endless(backend) as (_, served), client(served, receive_bytes=4096) as peer:
+        peer.say(post(STREAMED, path=path))
+        said = await backend.stalls()
+        async with asyncio.timeout(SECONDS):
+            while backend.said_bytes < said + 1_000_000:
+                assert await peer.reader.read(1 << 20)
+        await backend.stalls()
+        (connection,) = served.connections
+        assert connection.transport.get_write_buffer_size() < 2 * 1024 * 1024
+
+
+async def test_a_reader_that_was_slow_before_holds_the_next_backend_back_too() -> None:
+    """The answer to the first request fills the socket; the second one begins on a connection that is full."""
+    body = b'{"choices":[],"padding":"' + b"x" * 8_000_000 + b'"}'
+    backend = Endless()
+    full = Played("openai", http(body), name="full", models=b'{"data":[{"id":"full"}]}')
+    async with (
+        application(full, Played("openai", backend.play)) as app,
+        fast(app) as served,
+        client(served, receive_bytes=4096) as peer,
+    ):
+        peer.say(post(CHAT.replace(b"gpt-x", b"full")) + post(STREAMED))
+        await backend.stalls()
+        (connection,) = served.connections
+        assert connection.transport.get_write_buffer_size() < len(body) + 2 * 1024 * 1024
+
+
+async def test_a_client_that_leaves_frees_the_backend_at_once() -> None:
+    backend = Endless()
+    async with endless(backend) as (app, served):
+        async with client(served) as peer:
+            peer.say(post(STREAMED))
+            async with asyncio.timeout(SECONDS):
+                await peer.reader.readuntil(b"padding")
+        async with asyncio.timeout(SECONDS):
+            await backend.closed.wait()
+        await eventually(lambda: app.roster.entries["openai"].in_flight == 0 and not served.state.tasks)
+
+
+async def test_a_client_that_leaves_before_the_answer_is_noticed() -> None:
+    gone = asyncio.Event()
+
+    async def silent(peer: Peer) -> None:
+        await peer.gone()
+        gone.set()
+
+    played = Played("openai", silent)
+    async with application(played) as app, fast(app) as served:
+        async with client(served) as peer:
+            peer.say(post())
+            await eventually(lambda: bool(played.seen))
+        async with asyncio.timeout(SECONDS):
+            await gone.wait()
+        await eventually(lambda: app.roster.entries["openai"].in_flight == 0)
+
+
+async def test_a_pipelined_request_of_a_client_that_has_left_is_never_run() -> None:
+    app = Trivial()
+    app.go.clear()
+    async with fast(app) as served:
+        async with client(served) as peer:
+            peer.say(post(b"1", path=b"/hot") + post(b"2", path=b"/hot"))
+            await eventually(lambda: len(app.seen) == 1)
+        for connection in served.connections:
+            connection.transport.abort()
+        await eventually(lambda: not served.connections)
+        assert app.lanes[0].gone
+        app.go.set()
+        await eventually(lambda: not served.state.tasks)
+    assert len(app.seen) == 1
+
+
+async def test_an_answer_ends_when_the_server_shuts_down() -> None:
+    """What is on its way ends, and the connection with it."""
+    held = asyncio.Event()
+
+    async def slow(peer: Peer) -> None:
+        whole = stream(b'data: {"choices":[]}\n\n', b"data: [DONE]\n\n")
+        await peer.say(whole[:100])
+        await held.wait()
+        await peer.say(whole[100:])
+
+    async with application(Played("openai", slow)) as app, fast(app) as served, client(served) as peer:
+        peer.say(post(STREAMED))
+        await eventually(lambda: app.roster.entries["openai"].in_flight == 1)
+        for connection in served.connections:
+            connection.shutdown()
+        held.set()
+        assert (await peer.rest()).endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+
+
+async def test_limits_are_those_of_the_configuration() -> None:
+    async with application(Played("openai", WHOLE), limits=Limits(max_body_bytes=10)) as app, fast(app) as served:
+        async with client(served) as peer:
+            peer.say(post())
+            status, body = await peer.answer()
+    assert (status, json.loads(body)["error"]["code"]) == (413, "payload_too_large")
