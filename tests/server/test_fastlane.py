@@ -324,16 +324,18 @@ async def test_a_slow_reader_holds_the_backend_back(path: bytes) -> None:
 
 
 async def test_a_reader_that_was_slow_before_holds_the_next_backend_back_too() -> None:
-    """The answer to the first request fills the socket; the second one begins on a connection that is full."""
-    body = b'{"choices":[],"padding":"' + b"x" * 8_000_000 + b'"}'
+    """A whole answer that is transcoded leaves in one write; the next answer begins on a connection that is full."""
+    text = b"x" * 8_000_000
+    body = b'{"choices":[{"index":0,"message":{"role":"assistant","content":"%b"},"finish_reason":"stop"}]}' % text
     backend = Endless()
     full = Played("openai", http(body), name="full", models=b'{"data":[{"id":"full"}]}')
+    first = b'{"model":"full","messages":[{"role":"user","content":"hi"}],"stream":false}'
     async with (
         application(full, Played("openai", backend.play)) as app,
         fast(app) as served,
         client(served, receive_bytes=4096) as peer,
     ):
-        peer.say(post(CHAT.replace(b"gpt-x", b"full")) + post(STREAMED))
+        peer.say(post(first, path=b"/api/chat") + post(STREAMED))
         await backend.stalls()
         (connection,) = served.connections
         assert connection.transport.get_write_buffer_size() < len(body) + 2 * 1024 * 1024

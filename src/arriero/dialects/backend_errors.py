@@ -61,6 +61,7 @@ def read_error(status: int, body: bytes, type: str) -> BackendError:
     return BackendBroken(f"the backend answered with HTTP {status}, which is neither an answer nor an error", type=type)
 
 
+_CODE = re.compile(rb'"(?:code|type)"\s*:\s*"([\w.-]{1,64})"')
 _CONTEXT = re.compile(
     r"context_length_exceeded|exceed_context_size|maximum context length|context (?:length|size|window)\b.*exceed"
     r"|exceeds? (?:the |its )?(?:available |maximum |model'?s? )?context|(?:prompt|input) is too long"
@@ -78,7 +79,8 @@ NO_TOOLS = "does not support tools"
 
 def _refused(status: int, body: bytes, message: str, type: str) -> BackendError:
     """A refusal; the classes that clients act on answer 400, as Ollama does, whatever the vendor's status is."""
-    said = f"{message} {body[:4096].decode('utf-8', 'replace')}"
+    # The codes beside the message, but no more of the body: some vendors repeat the prompt in it.
+    said = " ".join((message, *(code.decode() for code in _CODE.findall(body[:4096]))))
     if _CONTEXT.search(said):
         return ContextExceeded(f"{ContextExceeded.TEXT} ({message})", status=400, type=type)
     if _TOOLS.search(said):

@@ -297,9 +297,8 @@ class Exchange:
             relay_errors=driver is None,
         )
         target = place.pool.origin.target(plan.path)
-        upstream = await place.pool.open(
-            Call("POST", target, heads.to_backend(backend, self._inbound), plan.body), attempt
-        )
+        call = Call("POST", target, heads.to_backend(backend, self._inbound), plan.body)
+        upstream = await place.pool.open(call, attempt)
         attempt.upstream = upstream
         lane.on_pause, lane.on_resume = upstream.pause, upstream.resume
         try:

@@ -14,7 +14,7 @@ log = structlog.get_logger("arriero.exchange")
 
 
 class Outcome(Struct):
-    """Filled in as the exchange goes on. `model` is the client's word, `backend_model` the backend's; unknown is `None`."""
+    """Filled in as the exchange goes on; unknown is `None`. `model` is the client's word, `backend_model` the backend's."""
 
     model: str | None = None
     backend: str | None = None
