@@ -54,7 +54,6 @@ def serve(loaded: Loaded) -> int:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=int(config.server.shutdown_seconds),
     )
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
@@ -91,6 +90,7 @@ class _Server(uvicorn.Server):
             for connection in list(self.server_state.connections):
                 if isinstance(connection, FastProtocol):
                     connection.expire_head(now, self._app.head_seconds)
+                    connection.expire_idle(now, KEEP_ALIVE_SECONDS)
         return await super().on_tick(counter)
 
 

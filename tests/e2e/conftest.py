@@ -13,6 +13,7 @@ from typing import Any
 import ollama
 import openai
 import pytest
+
 from support.gguf import PLAIN_TEMPLATE, random_llama, scripted, thinking, tool_call, truncated
 from support.program import Program, program
 
@@ -73,7 +74,9 @@ def engine(shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pr
         "context_length": 1024,
         "threads": 1,
     }
-    with program(tmp_path_factory.mktemp("engine"), [backend], routing={"aliases": {"acme/fast": ["hello"]}}) as running:
+    with program(
+        tmp_path_factory.mktemp("engine"), [backend], routing={"aliases": {"acme/fast": ["hello"]}}
+    ) as running:
         yield running
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from e2e.conftest import SENTENCE
 from support.engine import engine_processes
 from support.gguf import random_llama, scripted, truncated
 from support.program import Program, program, read_all, read_until, until
-
-from e2e.conftest import SENTENCE
 
 LIMIT = 200_000
 HOST = b"Host: localhost\r\n"
@@ -95,7 +95,7 @@ def test_json_that_cannot_be_read(small: Program, path: str, kind: str) -> None:
         return  # nobody has to look into it
     assert (status, headers["content-type"].partition(";")[0]) == (400, "application/json"), body
     error = json.loads(body)["error"]
-    assert (error["message"] if path.startswith("/v1/") else error), body
+    assert error["message"] if path.startswith("/v1/") else error, body
 
 
 @pytest.mark.parametrize(

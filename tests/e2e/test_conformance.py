@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from support.program import Program
 
 from e2e.conftest import FORECAST, OLD, SENTENCE, TOOLS
+from support.program import Program
 
 HI = [{"role": "user", "content": "hi"}]
 TEXT = "text/plain"

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import pytest_asyncio
+
 from support.gateway import Answer, Played, http, stream
 from support.program import Program, free_port, program
 from support.raw_backend import Peer
@@ -173,7 +174,7 @@ async def test_a_fault_in_mid_stream_is_the_last_line(fleet: Fleet, model: str) 
     status, _, body = await ask(fleet, "/api/chat", model, streamed=True)
     *words, last = [json.loads(line) for line in body.splitlines()]
     assert (status, "".join(word["message"]["content"] for word in words)) == (200, "Hello")
-    assert list(last)[0] == "error" and last["error"]
+    assert next(iter(last)) == "error" and last["error"]
     assert not any(word["done"] for word in words)
 
 

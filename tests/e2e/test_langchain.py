@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 from langchain_core.messages import AIMessageChunk
 from langchain_ollama import ChatOllama, OllamaEmbeddings
-from support.program import Program
 
 from e2e.conftest import FORECAST, SENTENCE, THOUGHT, TOOLS
+from support.program import Program
 
 
 def chat(door: Program, model: str) -> ChatOllama:
@@ -23,7 +23,7 @@ def hello(door: Program) -> Iterator[ChatOllama]:
 
 def _close(model: ChatOllama | OllamaEmbeddings) -> None:
     assert model._client is not None
-    model._client.close()
+    model._client.__exit__(None, None, None)
 
 
 def test_invoke(hello: ChatOllama) -> None:

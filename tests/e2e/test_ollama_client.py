@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import ollama
 import pytest
-from support.program import Program
 
 from e2e.conftest import CLOCK, FORECAST, SENTENCE, THOUGHT, TOOLS
+from support.program import Program
 
 HI = [{"role": "user", "content": "hi"}]
 PIXEL = (
@@ -61,7 +61,7 @@ async def test_the_async_client(door: Program) -> None:
     async with ollama.AsyncClient(door.url, timeout=20) as client:
         assert (await client.chat("hello", HI)).message.content == SENTENCE
         frames = [frame async for frame in await client.generate("hello", "hi", stream=True)]
-        assert "".join(frame.response for frame in frames) == SENTENCE
+        assert "".join(frame.response or "" for frame in frames) == SENTENCE
         assert len((await client.embed("embedder", ["a", "b"])).embeddings) == 2
         assert "hello:latest" in [model.model for model in (await client.list()).models]
 
@@ -81,7 +81,7 @@ def test_generate(client: ollama.Client) -> None:
 
 def test_generate_in_a_stream(client: ollama.Client) -> None:
     frames = list(client.generate("hello", "hi", stream=True))
-    assert "".join(frame.response for frame in frames) == SENTENCE
+    assert "".join(frame.response or "" for frame in frames) == SENTENCE
     assert [frame.done for frame in frames][-2:] == [False, True]
 
 
@@ -163,7 +163,7 @@ def test_an_answer_after_a_schema(client: ollama.Client) -> None:
     whole = client.chat("noise", HI, format=SCHEMA, options={"num_predict": 600, "seed": 3})
     assert 1 <= msgspec.json.decode(whole.message.content or "", type=Wanted).count <= 9
     streamed = client.generate("noise", "hi", format=SCHEMA, options={"num_predict": 600, "seed": 3}, stream=True)
-    msgspec.json.decode("".join(frame.response for frame in streamed), type=Wanted)
+    msgspec.json.decode("".join(frame.response or "" for frame in streamed), type=Wanted)
 
 
 # ---- thinking ------------------------------------------------------------------------------------------------------
@@ -303,10 +303,9 @@ def test_an_embedding_model_does_not_chat(client: ollama.Client) -> None:
 
 
 def test_the_library_without_anyone_who_manages_models(engine: Program) -> None:
-    client = ollama.Client(engine.url, timeout=20)
-    try:
-        with pytest.raises(ollama.ResponseError, match="models directory") as caught:
-            client.pull("llama")
-        assert caught.value.status_code == 501
-    finally:
-        client.close()
+    with (
+        ollama.Client(engine.url, timeout=20) as client,
+        pytest.raises(ollama.ResponseError, match="models directory") as caught,
+    ):
+        client.pull("llama")
+    assert caught.value.status_code == 501

@@ -5,10 +5,10 @@ from typing import Any
 
 import openai
 import pytest
-from support.program import Program
 
 from e2e.conftest import CLOCK, FORECAST, SENTENCE, THOUGHT, TOOLS
 from e2e.test_ollama_client import PIXEL, SCHEMA
+from support.program import Program
 
 HI: Any = [{"role": "user", "content": "hi"}]
 EVERY_TOOL: Any = TOOLS
@@ -70,7 +70,7 @@ def test_tool_calls(openai_client: openai.OpenAI, model: str, wanted: list[tuple
 
 def test_tool_results_are_sent_back(openai_client: openai.OpenAI) -> None:
     asked = openai_client.chat.completions.create(model="caller", messages=HI, tools=EVERY_TOOL).choices[0].message
-    (call,) = asked.tool_calls or ()
+    (call,) = list(asked.tool_calls or ())
     history: Any = [*HI, asked.model_dump(), {"role": "tool", "tool_call_id": call.id, "content": "22 degrees"}]
     answer = openai_client.chat.completions.create(model="hello", messages=history, tools=EVERY_TOOL)
     assert answer.choices[0].message.content == SENTENCE
@@ -132,12 +132,13 @@ def test_a_name_with_a_slash_answers(openai_client: openai.OpenAI) -> None:
 
 
 def test_errors(openai_client: openai.OpenAI) -> None:
+    nonsense: Any = "hi"
     with pytest.raises(openai.NotFoundError) as missing:
         openai_client.chat.completions.create(model="nope", messages=HI)
     assert missing.value.code == "model_not_found"
     with pytest.raises(openai.NotFoundError):
         openai_client.models.retrieve("acme/nope")
     with pytest.raises(openai.BadRequestError):
-        openai_client.chat.completions.create(model="hello", messages="hi")  # type: ignore[call-overload]
+        openai_client.chat.completions.create(model="hello", messages=nonsense)
     with pytest.raises(openai.BadRequestError, match="chat"):
         openai_client.chat.completions.create(model="embedder", messages=HI)

@@ -74,16 +74,29 @@ def attempt(
     return made
 
 
+class Ends:
+    """What an attempt said of its end: nothing yet, or one result."""
+
+    def __init__(self, one: Attempt) -> None:
+        self.told: list[ArrieroError | None] = []
+        one.on_done = self.told.append
+
+    def result(self) -> ArrieroError | None:
+        (only,) = self.told
+        return only
+
+
 async def test_nothing_is_said_before_the_first_byte() -> None:
     lane = KeptLane()
     one = attempt(lane)
+    ends = Ends(one)
     one.on_head(OK)
     assert not lane.started
     one.on_body(b"a")
     one.on_body(b"b")
     one.on_end()
     assert (lane.status, lane.headers, lane.length) == (200, ((b"content-type", b"relayed"),), None)
-    assert (lane.pieces, lane.end, one.done.result(), one.told) == ([b"a", b"b"], "finish", None, True)
+    assert (lane.pieces, lane.end, ends.result(), one.told) == ([b"a", b"b"], "finish", None, True)
     assert one.first_byte_ns is not None
 
 
@@ -107,61 +120,67 @@ async def test_an_empty_answer_has_length_0() -> None:
 async def test_an_error_answer_is_the_result_and_the_lane_is_free_for_another_attempt() -> None:
     lane = KeptLane()
     one = attempt(lane)
+    ends = Ends(one)
     one.on_head(Head(500, ()))
     one.on_body(b"out of ")
     one.on_body(b"memory")
     one.on_end()
-    error = one.done.result()
+    error = ends.result()
     assert error is not None
     assert (error.message, error.status, lane.started) == ("out of memory", 500, False)
 
 
 async def test_an_endless_error_is_not_read_to_its_end() -> None:
     one = attempt(KeptLane())
+    ends = Ends(one)
     one.on_head(Head(500, ()))
     for _ in range(40):
         one.on_body(b"x" * 100_000)
     one.on_end()
-    error = one.done.result()
+    error = ends.result()
     assert error is not None and len(error.message) <= ERROR_BODY_BYTES + 100_000
 
 
 async def test_a_refusal_in_the_clients_own_dialect_is_passed_on_as_it_is() -> None:
     lane = KeptLane()
     one = attempt(lane, relay_errors=True)
+    ends = Ends(one)
     one.on_head(Head(422, ((b"content-type", b"application/problem+json"),)))
     one.on_body(b'{"code":7}')
     one.on_end()
-    assert (lane.status, lane.body, one.done.result()) == (422, b'{"code":7}', None)
+    assert (lane.status, lane.body, ends.result()) == (422, b'{"code":7}', None)
     assert lane.headers == ((b"content-type", b"application/problem+json"),)
 
 
 @pytest.mark.parametrize("status", [301, 304])
 async def test_anything_but_success_is_an_error(status: int) -> None:
     one = attempt(KeptLane())
+    ends = Ends(one)
     one.on_head(Head(status, ()))
     one.on_end()
-    assert one.done.result() is not None
+    assert ends.result() is not None
 
 
 async def test_a_failure_before_the_first_byte_leaves_the_lane_alone() -> None:
     lane = KeptLane()
     one = attempt(lane)
+    ends = Ends(one)
     one.on_head(OK)
     one.on_error(BackendBroken("cut"))
     assert (lane.started, one.told) == (False, False)
-    assert one.done.result() is not None
+    assert ends.result() is not None
 
 
 @pytest.mark.parametrize(("last", "between"), [(b"data: a\n\n", b""), (b'data: {"half', b"\n\n")])
 async def test_a_failure_in_mid_stream_stands_on_a_line_of_its_own(last: bytes, between: bytes) -> None:
     lane = KeptLane()
     one = attempt(lane)
+    ends = Ends(one)
     one.on_head(OK)
     one.on_body(last)
     error = BackendBroken("cut")
     one.on_error(error)
-    assert (one.done.result(), one.told) == (error, False)
+    assert (ends.result(), one.told) == (error, False)
     one.tell(error)
     assert (lane.body, lane.end) == (last + between + b"ERROR cut", "finish")
 
@@ -180,19 +199,21 @@ async def test_an_answer_without_a_form_for_errors_is_aborted() -> None:
 async def test_bytes_that_cannot_be_read_close_the_backend() -> None:
     lane = KeptLane()
     one = attempt(lane, Broken())
+    ends = Ends(one)
     one.on_head(OK)
     one.on_body(b"x")
     assert isinstance(one.upstream, Recorded)
     assert (one.upstream.asked, lane.started) == (["abort"], False)
-    assert one.done.result() is not None
+    assert ends.result() is not None
 
 
 async def test_what_follows_a_complete_answer_means_nothing() -> None:
     lane = KeptLane()
     one = attempt(lane, Complete())
+    ends = Ends(one)
     one.on_head(OK)
     one.on_body(b"all")
-    assert (lane.body, lane.end, one.done.result()) == (b"all", "finish", None)
+    assert (lane.body, lane.end, ends.result()) == (b"all", "finish", None)
     one.on_body(b"more")
     one.on_error(BackendBroken("late"))
-    assert (lane.body, one.done.result()) == (b"all", None)
+    assert (lane.body, ends.result()) == (b"all", None)

@@ -26,7 +26,8 @@ CHAT = DIALECTS["ollama"].by_path["/api/chat"]
 DRIVER = DIALECTS["openai"].drivers[ChatRequest]
 
 TEXT = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n'
-STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":1}}\n\n'
+USAGE = b'"usage":{"prompt_tokens":3,"completion_tokens":1}'
+STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],' + USAGE + b"}\n\n"
 DONE = b"data: [DONE]\n\n"
 ERROR = b'data: {"error":{"message":"no more","code":500}}\n\n'
 WHOLE = b'{"choices":[{"message":{"content":"<think>Hm</think>Hi"},"finish_reason":"stop"}]}'

@@ -1,7 +1,8 @@
 """The roster: what backends offer, whether they answer, what counts as loaded."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import ClassVar
 
 import pytest
 
@@ -24,7 +25,7 @@ class Plain:
 
     kind = "openai"
     where = "nowhere"
-    roots = {"openai": ""}
+    roots: ClassVar[Mapping[str, str]] = {"openai": ""}
     headers: Headers = ()
     error_type = "openai_error"
     library = has_memory = curated = forwards_client = silent = False
@@ -41,7 +42,10 @@ class Plain:
     async def list_loaded(self) -> tuple[LoadedModel, ...]:
         return ()
 
-    async def reach(self, want: Want) -> "Lane":  # type: ignore[override]
+    def at_hand(self, want: Want) -> None:
+        return None
+
+    async def reach(self, want: Want) -> Lane:
         raise AssertionError("nothing is sent here")
 
     async def show(self, card: ModelCard, verbose: bool) -> ModelDetail:

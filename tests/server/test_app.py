@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import pytest
 import pytest_asyncio
 import zstandard
-from support.gateway import Answer, Played, http, stream
-from support.raw_backend import Peer
-from support.serving import Answered, Asked, Served, application, fast, over_asgi, over_fast_lane
 
 from arriero.gateway.lane import Inbound, Lane
 from arriero.server.app import App, Limits
 from arriero.server.routes import Route, Table
+from support.gateway import Answer, Played, http, stream
+from support.raw_backend import Peer
+from support.serving import Answered, Asked, Served, application, fast, over_asgi, over_fast_lane
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -37,7 +37,9 @@ WHOLE = (
     b'{"choices":[{"index":0,"message":{"role":"assistant","content":"Hello"},"finish_reason":"stop"}],'
     b'"usage":{"prompt_tokens":5,"completion_tokens":2}}'
 )
-VECTORS = b'{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.6,0.8]}],"usage":{"prompt_tokens":1}}'
+VECTORS = (
+    b'{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.6,0.8]}],"usage":{"prompt_tokens":1}}'
+)
 FRAMES = stream(
     b'{"model":"tiny","message":{"role":"assistant","content":"a"},"done":false}\n',
     b'{"model":"tiny","message":{"role":"assistant","content":""},"done":true,"done_reason":"stop"}\n',

@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from support.gateway import Played
-from support.raw_backend import Peer
-from support.serving import SECONDS, application
 
 from arriero.errors import PayloadTooLarge
 from arriero.gateway.lane import reply
 from arriero.server.asgi import HIGH_WATER, AsgiLane, Cut, Message, Upload
+from support.gateway import Played
+from support.raw_backend import Peer
+from support.serving import SECONDS, application
 
 PIECE = b'data: {"choices":[],"padding":"' + b"x" * 65_000 + b'"}\n\n'
 

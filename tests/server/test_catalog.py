@@ -7,9 +7,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from support.gateway import Played, gateway, http
-from support.lanes import KeptLane, inbound
-from support.raw_backend import eventually
 
 import arriero
 from arriero.backends.http.call import Headers
@@ -17,6 +14,9 @@ from arriero.compose import DIALECTS
 from arriero.errors import AmbiguousModel, BadRequest, Forbidden, ModelNotFound, Unauthorized
 from arriero.server.catalog import OLLAMA_VERSION, Catalog
 from arriero.server.routes import Table
+from support.gateway import Played, gateway, http
+from support.lanes import KeptLane, inbound
+from support.raw_backend import eventually
 
 OPENAI = json.dumps({"data": [{"id": "acme/big", "created": 1_700_000_000}, {"id": "small:2b"}]}).encode()
 OLLAMA = json.dumps(
@@ -46,7 +46,9 @@ class Answers:
         lane = KeptLane()
         raw = b"" if body is None else json.dumps(body).encode()
         async with asyncio.timeout(5):
-            await self._table.find(path, method).handler(inbound(method, path, raw, headers=headers), lane)
+            rest = self._table.find(path, method).handler(inbound(method, path, raw, headers=headers), lane)
+            assert rest is not None
+            await rest
         assert lane.end == "finish"
         return lane
 
@@ -57,9 +59,7 @@ class Answers:
 
 
 @asynccontextmanager
-async def catalog(
-    *backends: Played, tagged: bool = True, aliases: dict[str, list[str]] | None = None
-) -> Any:
+async def catalog(*backends: Played, tagged: bool = True, aliases: dict[str, list[str]] | None = None) -> Any:
     if not backends:
         backends = (
             Played("openai", http(b"{}"), models=OPENAI),

@@ -2,10 +2,10 @@
 
 import pytest
 import zstandard
-from support.lanes import inbound
 
 from arriero.errors import BadRequest, PayloadTooLarge
 from arriero.server.compressed import decompressed
+from support.lanes import inbound
 
 TEXT = b'{"model":"tiny"}' * 100
 ZSTD = ((b"content-encoding", b"zstd"),)

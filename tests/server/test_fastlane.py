@@ -3,19 +3,21 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
-from support.gateway import Played, http, stream
-from support.raw_backend import Peer
-from support.serving import SECONDS, Served, application, fast
 
 from arriero.gateway.lane import Inbound, Lane, reply
 from arriero.server.access import PASS, Verdict
 from arriero.server.app import App, Limits
+from arriero.server.asgi import Receive, Scope, Send
 from arriero.server.fastlane import HEAD_FIELDS
-from arriero.server.routes import Route, Table
+from arriero.server.routes import Handler, Route, Table
+from support.gateway import Played, http, stream
+from support.raw_backend import Peer
+from support.serving import SECONDS, Served, application, fast
 
 HOST = b"Host: localhost\r\n"
 WHOLE = http(
@@ -86,7 +88,9 @@ class Trivial:
         self.lanes: list[Lane] = []
         self.go = asyncio.Event()
         self.go.set()
-        self.table = Table([Route("/hot", ("POST",), self._echo, hot=True)])
+        self.table = Table(
+            [Route("/hot", ("POST",), self._echo, hot=True), Route("/now", ("POST",), self._echo_now, hot=True)]
+        )
         self.access = self
 
     def check(self, method: str, headers: object) -> Verdict:
@@ -98,8 +102,8 @@ class Trivial:
     def error(self, error: Exception, path: str) -> tuple[int, bytes, bytes]:
         return getattr(error, "status", 500), b"text/plain", str(error).encode()
 
-    async def guarded(self, handler: Callable[..., object], inbound: Inbound, lane: Lane) -> None:
-        await handler(inbound, lane)  # type: ignore[misc]
+    def begin(self, handler: Handler, inbound: Inbound, lane: Lane) -> Coroutine[Any, Any, None] | None:
+        return handler(inbound, lane)
 
     async def _echo(self, inbound: Inbound, lane: Lane) -> None:
         self.seen.append(inbound)
@@ -107,10 +111,15 @@ class Trivial:
         await self.go.wait()
         reply(lane, 200, ((b"content-type", b"text/plain"),), inbound.body)
 
-    async def __call__(self, scope: object, receive: object, send: Callable[[object], object]) -> None:
+    def _echo_now(self, inbound: Inbound, lane: Lane) -> None:
+        """Answers before it returns: the parser is still in the middle of the read."""
+        self.seen.append(inbound)
+        reply(lane, 200, (), inbound.body)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Every other path: uvicorn's own way."""
-        await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"3")]})  # type: ignore[misc]
-        await send({"type": "http.response.body", "body": b"404"})  # type: ignore[misc]
+        await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"3")]})
+        await send({"type": "http.response.body", "body": b"404"})
 
 
 # ---- one request ---------------------------------------------------------------------------------------------------
@@ -227,6 +236,23 @@ async def test_pipelined_requests_wait_for_their_turn() -> None:
         assert len(app.seen) == 1, "one at a time"
         app.go.set()
         assert [await peer.answer() for _ in range(3)] == [(200, b"1"), (404, b"404"), (200, b"3")]
+
+
+async def test_an_answer_that_is_there_at_once() -> None:
+    """Between others, in one read, and behind one that is slow."""
+    app = Trivial()
+    async with fast(app) as served, client(served) as peer:
+        peer.say(b"".join(post(b"%d" % number, path=b"/now") for number in range(50)))
+        assert [await peer.answer() for _ in range(50)] == [(200, b"%d" % number) for number in range(50)]
+        app.go.clear()
+        peer.say(post(b"slow", path=b"/hot") + post(b"1", path=b"/now") + post(b"2", path=b"/now"))
+        await eventually(lambda: len(app.seen) == 51)
+        app.go.set()
+        assert [await peer.answer() for _ in range(3)] == [(200, b"slow"), (200, b"1"), (200, b"2")]
+        peer.say(post(b"last", b"Connection: close\r\n", path=b"/now") + post(b"too late", path=b"/now"))
+        assert await peer.answer() == (200, b"last")
+        assert await peer.rest() == b""
+    assert len(app.seen) == 54
 
 
 @pytest.mark.parametrize(
@@ -406,8 +432,11 @@ async def test_an_answer_ends_when_the_server_shuts_down() -> None:
 
 
 async def test_limits_are_those_of_the_configuration() -> None:
-    async with application(Played("openai", WHOLE), limits=Limits(max_body_bytes=10)) as app, fast(app) as served:
-        async with client(served) as peer:
-            peer.say(post())
-            status, body = await peer.answer()
+    async with (
+        application(Played("openai", WHOLE), limits=Limits(max_body_bytes=10)) as app,
+        fast(app) as served,
+        client(served) as peer,
+    ):
+        peer.say(post())
+        status, body = await peer.answer()
     assert (status, json.loads(body)["error"]["code"]) == (413, "payload_too_large")

@@ -3,10 +3,10 @@
 import asyncio
 
 import pytest
-from support.lanes import KeptLane, inbound
 
 from arriero.gateway.lane import Inbound, Lane, reply
 from arriero.server.routes import Route, Table
+from support.lanes import KeptLane, inbound
 
 
 async def said(inbound: Inbound, lane: Lane) -> None:
@@ -29,7 +29,9 @@ def ask(method: str, path: str, query: bytes = b"") -> KeptLane:
     lane = KeptLane()
 
     async def run() -> None:
-        await TABLE.find(path, method).handler(inbound(method, path, query=query), lane)
+        rest = TABLE.find(path, method).handler(inbound(method, path, query=query), lane)
+        assert rest is not None
+        await rest
 
     asyncio.run(run())
     return lane

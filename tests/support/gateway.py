@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -87,6 +87,7 @@ class Gateway:
     def __init__(self, roster: Roster, policy: Policy) -> None:
         self.roster = roster
         self._policy = policy
+        self.tasks: list[asyncio.Task[None]] = []
 
     def exchange(self, path: str, body: dict[str, Any] | bytes, lane: KeptLane, headers: Headers = ()) -> Exchange:
         """The exchange of one request, not yet run."""
@@ -101,13 +102,21 @@ class Gateway:
             roster=self.roster,
             dialects=DIALECTS,
             policy=self._policy,
+            spawn=self._spawn,
         )
 
+    def _spawn(self, rest: Coroutine[Any, Any, None]) -> None:
+        self.tasks.append(asyncio.create_task(rest))
+
     async def ask(self, path: str, body: dict[str, Any] | bytes, headers: Headers = ()) -> KeptLane:
-        """The whole answer of one request."""
+        """The whole answer of one request, by the short way where there is one."""
         lane = KeptLane()
         async with asyncio.timeout(SECONDS):
-            await self.exchange(path, body, lane, headers).run()
+            rest = self.exchange(path, body, lane, headers).start()
+            if rest is not None:
+                await rest
+            await lane.ended.wait()
+            await asyncio.gather(*self.tasks)
         return lane
 
 

@@ -22,6 +22,7 @@ class KeptLane:
         self.pieces: list[bytes] = []
         self.end: str | None = None
         self.written = asyncio.Event()
+        self.ended = asyncio.Event()
 
     @property
     def body(self) -> bytes:
@@ -47,9 +48,11 @@ class KeptLane:
         assert self.started and self.end is None
         assert self.length is None or self.length == len(self.body)
         self.end = "finish"
+        self.ended.set()
 
     def abort(self) -> None:
         self.end = "abort"
+        self.ended.set()
 
     def leave(self) -> None:
         """The client closes its connection."""

@@ -161,7 +161,8 @@ def environment(folder: Path, variables: Mapping[str, str] | None = None) -> dic
     """What a process of its own may see: nothing of the developer's keys, home or proxies."""
     home = folder / "home"
     home.mkdir(exist_ok=True)
-    return {"PATH": os.environ.get("PATH", ""), "HOME": str(home), "TMPDIR": str(_short_temp()), **(variables or {})}
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    return {**kept, "HOME": str(home), "TMPDIR": str(_short_temp()), **(variables or {})}
 
 
 def command(*arguments: str) -> list[str]:

@@ -67,6 +67,10 @@ class Backend(Protocol):
     forwards_client: bool
     silent: bool
 
+    def at_hand(self, want: Want) -> Place | None:
+        """A place that can answer at once, `None` where it has to be reached: the way without a task."""
+        ...
+
     async def reach(self, want: Want) -> Place:
         """A place that can answer; loads the model where that is the backend's work. Raises `BackendError`."""
         ...

@@ -84,6 +84,10 @@ class Remote:
         )
         self.headers = _fixed_headers(settings, origin)
 
+    def at_hand(self, want: Want) -> FixedPlace:
+        """The server itself."""
+        return FixedPlace(self.pool, want.model)
+
     async def reach(self, want: Want) -> FixedPlace:
         """The server itself; never waits."""
         return FixedPlace(self.pool, want.model)

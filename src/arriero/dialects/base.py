@@ -140,7 +140,7 @@ class Dialect:
     `write_error(error, streaming)` makes an error answer (`streaming`: the client had asked for a stream, which changes
     Ollama's content type). `write_stream_error(error)` is the form of an error after the first byte.
     `read_error(status, body, type)` turns a backend's error answer into the tree, with `type` as the error's stable
-    word.
+    word. `folds_case`: its readers take a key for the same in any letter case.
     """
 
     name: str
@@ -149,6 +149,7 @@ class Dialect:
     write_error: Callable[[ArrieroError, bool], ErrorAnswer]
     write_stream_error: Callable[[ArrieroError], bytes]
     read_error: Callable[[int, bytes, str], BackendError]
+    folds_case: bool = False
     by_path: Mapping[str, Endpoint] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -1,8 +1,8 @@
 """One try on one backend: takes its answer from the socket's callbacks and writes it to the lane, piece by piece.
 
-No task, queue or await per chunk. Every failure is the result of `done`. Before the commit point (the first byte to the
-client) another backend may then be tried; after it, `tell` says the failure to the client in its own dialect, unless
-the pipe has done so already (`told`).
+No task, queue or await per chunk. The end, good or bad, is told to `on_done`, once. Before the commit point (the first
+byte to the client) another backend may then be tried; after it, `tell` says the failure to the client in its own
+dialect, unless the pipe has done so already (`told`).
 """
 
 import asyncio
@@ -26,7 +26,8 @@ class Attempt:
     `choose(head)` gives the pipe for a good answer's head. `head_of(head, relayed, length)` gives the lane's status and
     fields. `read_error(status, body)` turns the backend's error answer into the tree; `stream_error(error)` writes an
     error in mid-stream (`None`: the answer has no form for it, and the connection is cut). `relay_errors` passes the
-    backend's own words about a bad request on as they are: the client speaks the same dialect.
+    backend's own words about a bad request on as they are: the client speaks the same dialect. `on_done` gets the
+    error, or `None` for a good end; it is set before the call goes out.
     """
 
     __slots__ = (
@@ -41,8 +42,9 @@ class Attempt:
         "_read_error",
         "_relay_errors",
         "_stream_error",
-        "done",
         "first_byte_ns",
+        "on_done",
+        "over",
         "told",
         "upstream",
     )
@@ -71,7 +73,19 @@ class Attempt:
         self.upstream: Upstream | None = None
         self.first_byte_ns: int | None = None
         self.told = False  # whether the lane has its end, good or bad
-        self.done: asyncio.Future[ArrieroError | None] = asyncio.get_running_loop().create_future()
+        self.over = False
+        self.on_done: Callable[[ArrieroError | None], None] = _nobody
+
+    def ending(self) -> "asyncio.Future[ArrieroError | None]":
+        """A future of what `on_done` gets, for those who have a task to wait with. To be asked for before the call."""
+        future: asyncio.Future[ArrieroError | None] = asyncio.get_running_loop().create_future()
+
+        def set_result(error: ArrieroError | None) -> None:
+            if not future.done():
+                future.set_result(error)
+
+        self.on_done = set_result
+        return future
 
     @property
     def usage(self) -> Usage | None:
@@ -93,7 +107,7 @@ class Attempt:
                 self._error_body.append(data)
                 self._error_bytes += len(data)
             return
-        if self.done.done() or self._pipe is None:
+        if self.over or self._pipe is None:
             return  # the answer was complete before the body was: what follows means nothing
         try:
             out = self._pipe.feed(data, time_ns())
@@ -109,7 +123,7 @@ class Attempt:
         if self._error_body is not None:
             self._refused(b"".join(self._error_body))
             return
-        if self.done.done() or self._pipe is None:
+        if self.over or self._pipe is None:
             return
         try:
             out = self._pipe.close(time_ns())
@@ -151,7 +165,7 @@ class Attempt:
             error = BackendBroken(f"the backend's answer cannot be read: {error}")
         if self.upstream is not None:
             self.upstream.abort()
-        if self.done.done():
+        if self.over:
             return
         self._settle(error)
 
@@ -174,8 +188,9 @@ class Attempt:
         self._settle(failed)
 
     def _settle(self, error: ArrieroError | None) -> None:
-        if not self.done.done():
-            self.done.set_result(error)
+        if not self.over:
+            self.over = True
+            self.on_done(error)
 
     # ---- the lane --------------------------------------------------------------------------------------------------
 
@@ -193,3 +208,7 @@ class Attempt:
             told = self._head.get(b"content-length")
             length = int(told) if told is not None and told.isdigit() else None
         self._lane.start(self._head.status if relayed else 200, self._head_of(self._head, relayed), length)
+
+
+def _nobody(error: ArrieroError | None) -> None:
+    """Nobody waits for the end."""

@@ -8,8 +8,10 @@
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from time import time_ns
+from typing import Any
 
 from msgspec import Struct
 
@@ -36,12 +38,13 @@ from arriero.gateway.lane import Inbound, Lane, reply
 from arriero.gateway.outcome import Outcome, marks, report
 from arriero.gateway.pipes import EventFilter, Fold, Gather, Pipe, Relay, Renamed, Transcode
 from arriero.gateway.plan import Plan, driver_for, relayed, transcoded
-from arriero.gateway.roster import Roster
+from arriero.gateway.roster import Entry, Roster
 from arriero.routing.decide import Decision, decide
 from arriero.routing.names import Offer
-from arriero.wire.splice import NotAnObject, peek
+from arriero.wire.splice import NotAnObject, has_other_case, peek
 
 _EMBEDS = frozenset({Operation.EMBED, Operation.EMBEDDINGS})
+GONE = "the client closed the connection"
 _REASONS = {True: Reason.UNLOAD, False: Reason.LOAD}
 
 
@@ -52,8 +55,27 @@ class Policy(Struct, frozen=True, kw_only=True):
     rules: tuple[Rule, ...] = ()
 
 
+class Ready(Struct, frozen=True):
+    """An attempt that has been decided and looked through. `request` is `None` where nobody needed to decode it."""
+
+    offer: Offer
+    entry: Entry
+    relay: bool
+    made: Changes
+    request: Request | None
+    want: Want
+
+    @property
+    def keep_alive(self) -> float | None:
+        return self.request.keep_alive if self.request is not None else None
+
+
 class Exchange:
-    """Drives one request of an inference endpoint. Made for each request, thrown away after it."""
+    """Drives one request of an inference endpoint. Made for each request, thrown away after it.
+
+    `start` takes the short way where nothing has to be waited for: no task, only callbacks. `run` is the whole way.
+    `spawn` starts a task for what turns out to need one.
+    """
 
     __slots__ = (
         "_decoded",
@@ -65,7 +87,9 @@ class Exchange:
         "_odd",
         "_policy",
         "_roster",
+        "_spawn",
         "_stream",
+        "_tried",
         "outcome",
     )
 
@@ -79,6 +103,7 @@ class Exchange:
         roster: Roster,
         dialects: Mapping[str, Dialect],
         policy: Policy,
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
         self._inbound = inbound
         self._lane = lane
@@ -87,13 +112,29 @@ class Exchange:
         self._roster = roster
         self._dialects = dialects
         self._policy = policy
+        self._spawn = spawn
         self._decoded: Request | None = None
         self._stream = endpoint.stream_default
         self._odd = False  # only the dialect's lenient rules can read the body: it cannot be relayed
+        self._tried: set[tuple[str, str]] = set()
         self.outcome = Outcome()
 
-    async def run(self) -> None:
-        """To the end; never raises but for cancellation by someone else than the client, and for a fault of ours."""
+    def start(self) -> Coroutine[Any, Any, None] | None:
+        """The first attempt by callbacks alone; `None` when it is on its way. Otherwise what has to be awaited."""
+        try:
+            if self._at_once():
+                return None
+        except ArrieroError:
+            pass  # `run` meets the same error, and knows what follows from it
+        self._tried.clear()
+        self.outcome.attempts = 0
+        return self.run()
+
+    async def run(self, failed: tuple[Ready, ArrieroError] | None = None) -> None:
+        """To the end; never raises but for cancellation by someone else than the client, and for a fault of ours.
+
+        `failed` is an attempt that came to nothing before the first byte.
+        """
         task = asyncio.current_task()
         assert task is not None
         lane = self._lane
@@ -101,47 +142,49 @@ class Exchange:
         try:
             if lane.gone:
                 raise asyncio.CancelledError
-            await self._drive()
+            await self._drive(self._after(*failed) if failed is not None else None)
         except ArrieroError as error:
             self._answer_error(error)
         except asyncio.CancelledError:
             if not lane.gone:
                 raise
             task.uncancel()
-            self.outcome.error = ClientGone("the client closed the connection")
+            self.outcome.error = ClientGone(GONE)
         finally:
             lane.on_gone = lane.on_pause = lane.on_resume = None
             report(self.outcome, self._inbound)
 
     # ---- 1 and 2: what is asked, and of whom -----------------------------------------------------------------------
 
-    async def _drive(self) -> None:
-        model = self.outcome.model = self._model()
+    async def _drive(self, last: ArrieroError | None) -> None:
+        model = self.outcome.model = self.outcome.model or self._model()
         offers = await self._offers(model)
-        tried: set[tuple[str, str]] = set()
-        last: ArrieroError | None = None
         while True:
             try:
-                decision = decide(offers, self._roster.members(offers), tried)
+                ready = self._ready(decide(offers, self._roster.members(offers), self._tried))
             except NoBackend:
                 if last is not None:
                     raise last from None
                 raise
-            tried.add((decision.offer.backend, decision.offer.card.id))
-            self.outcome.attempts += 1
             try:
-                error = await self._attempt(model, decision)
+                error = await self._attempt(ready)
             except ArrieroError as raised:
                 error = raised
             if error is None:
                 return
-            self._roster.blame(decision.offer.backend, error)
-            self.outcome.error = error
+            last = self._after(ready, error)
             if self._lane.started:
                 return
-            if error.retry is not Retry.ELSEWHERE or self.outcome.attempts >= self._policy.attempts:
-                raise error
-            last = error
+
+    def _after(self, ready: Ready, error: ArrieroError) -> ArrieroError:
+        """Draws the consequences of a failed attempt; raises the error where no other may follow."""
+        self._roster.blame(ready.offer.backend, error)
+        self.outcome.error = error
+        if self._lane.started:
+            return error
+        if error.retry is not Retry.ELSEWHERE or self.outcome.attempts >= self._policy.attempts:
+            raise error
+        return error
 
     async def _offers(self, model: str) -> Sequence[Offer]:
         try:
@@ -153,11 +196,12 @@ class Exchange:
 
     def _model(self) -> str:
         """The model's name as the client typed it; sets the stream flag by the way."""
+        body = self._inbound.body
         try:
-            model, stream = peek(self._inbound.body)
+            model, stream = peek(body)
         except NotAnObject:
             model = stream = None
-        if not model:
+        if not model or (self._dialect.folds_case and has_other_case(body, b'"model"', b'"stream"')):
             # Odd, empty or broken: the dialect's own reading decides, and knows the words for what is wrong.
             request = self._request
             self._odd = True
@@ -176,44 +220,26 @@ class Exchange:
 
     # ---- 3: one attempt --------------------------------------------------------------------------------------------
 
-    async def _attempt(self, model: str, decision: Decision) -> ArrieroError | None:
-        """`None` when the answer is out. An error that came after the first byte has been told to the client."""
+    def _ready(self, decision: Decision) -> Ready:
+        """Looks through a decision: what the request needs there, and what the client must be told before."""
         offer, outcome = decision.offer, self.outcome
         entry = self._roster.entries[offer.backend]
         backend = entry.backend
-        outcome.backend, outcome.reason = backend.name, decision.reason
-        relay = self._may_relay(backend)
+        self._tried.add((offer.backend, offer.card.id))
+        outcome.backend, outcome.reason, outcome.backend_model = backend.name, decision.reason, None
+        outcome.attempts += 1
         made = self._changes(offer)
+        # A silent backend answers overlong inputs with an error and ignores `dimensions`: its vectors are made here.
+        relay = (
+            not self._odd
+            and self._dialect.name in backend.roots
+            and not (backend.silent and self._endpoint.operation in _EMBEDS)
+        )
         # Where nothing needs the canonical request, it is never made.
         request = None if relay and not made and not backend.silent else self._request
         if request is not None:
             self._endpoint.check(request, offer.card)
-            if not relay and await self._only_loads(request, backend, offer):
-                return None
-        keep_alive = request.keep_alive if request is not None else None
-        entry.in_flight += 1
-        place: Place | None = None
-        try:
-            place = await backend.reach(_want(offer, request))
-            outcome.backend_model = place.model
-            if not relay and isinstance(request, EmbedRequest):
-                await self._embed(backend, place, request)
-                return None
-            plan = self._plan(backend, place, model, request, made)
-            outcome.relayed, outcome.dropped = plan.driver is None, plan.dropped
-            return await self._send(backend, place, plan)
-        finally:
-            entry.in_flight -= 1
-            if place is not None:
-                place.release(keep_alive)
-            if not backend.has_memory:
-                self._roster.touch(backend.name, offer.card.id, keep_alive)
-
-    def _may_relay(self, backend: Backend) -> bool:
-        if self._odd or self._dialect.name not in backend.roots:
-            return False
-        # A silent backend answers overlong inputs with an error and ignores `dimensions`: its vectors are made here.
-        return not (backend.silent and self._endpoint.operation in _EMBEDS)
+        return Ready(offer, entry, relay, made, request, _want(offer, request))
 
     def _changes(self, offer: Offer) -> Changes:
         rules = self._policy.rules
@@ -221,36 +247,162 @@ class Exchange:
             return NO_CHANGES
         return changes(rules, offer.card.id, self._request)
 
+    async def _attempt(self, ready: Ready) -> ArrieroError | None:
+        """`None` when the answer is out. An error that came after the first byte has been told to the client."""
+        backend, request = ready.entry.backend, ready.request
+        if not ready.relay and request is not None and await self._only_loads(request, backend, ready.offer):
+            return None
+        ready.entry.in_flight += 1
+        place: Place | None = None
+        try:
+            place = await backend.reach(ready.want)
+            self.outcome.backend_model = place.model
+            if not ready.relay and isinstance(request, EmbedRequest):
+                await self._embed(backend, place, request)
+                return None
+            attempt, call = self._prepared(ready, place)
+            return await self._send(place, attempt, call)
+        finally:
+            self._give_back(ready, place)
+
+    async def _send(self, place: Place, attempt: Attempt, call: Call) -> ArrieroError | None:
+        lane = self._lane
+        ending = attempt.ending()
+        upstream = await place.pool.open(call, attempt)
+        attempt.upstream = upstream
+        lane.on_pause, lane.on_resume = upstream.pause, upstream.resume
+        try:
+            error = await ending
+        except asyncio.CancelledError:
+            upstream.abort()
+            raise
+        finally:
+            lane.on_pause = lane.on_resume = None
+            self._note(attempt)
+        if error is not None and not attempt.told:
+            error = await place.diagnose() or error
+            if lane.started:
+                attempt.tell(error)
+        return error
+
+    def _at_once(self) -> bool:
+        """The same without waiting: false where something would have to be waited for. Nothing has then been sent."""
+        model = self._model()
+        offers = self._roster.names.resolve(model)
+        self.outcome.model = model
+        decision = decide(offers, self._roster.members(offers))
+        place = self._roster.entries[decision.offer.backend].backend.at_hand(Want(decision.offer.card.id))
+        if place is None or self._lane.gone:
+            return False
+        ready = self._ready(decision)
+        request = ready.request
+        if not ready.relay and (isinstance(request, EmbedRequest) or _is_load(request)):
+            return False
+        self.outcome.backend_model = place.model
+        attempt, call = self._prepared(ready, place)
+        upstream = place.pool.open_idle(call, attempt)
+        if upstream is None:
+            return False
+        attempt.upstream = upstream
+        attempt.on_done = partial(self._landed, ready, place, attempt)
+        ready.entry.in_flight += 1
+        lane = self._lane
+        lane.on_gone = partial(self._left, ready, place, attempt)
+        lane.on_pause, lane.on_resume = upstream.pause, upstream.resume
+        return True
+
+    def _landed(self, ready: Ready, place: Place, attempt: Attempt, error: ArrieroError | None) -> None:
+        """The end of an attempt that no task waits for."""
+        lane = self._lane
+        lane.on_gone = lane.on_pause = lane.on_resume = None
+        self._give_back(ready, place)
+        self._note(attempt)
+        if error is None:
+            report(self.outcome, self._inbound)
+        elif attempt.told:
+            self._after(ready, error)
+            report(self.outcome, self._inbound)
+        elif lane.started:
+            attempt.tell(error)
+            self._after(ready, error)
+            report(self.outcome, self._inbound)
+        else:
+            self._spawn(self.run((ready, error)))
+
+    def _left(self, ready: Ready, place: Place, attempt: Attempt) -> None:
+        """The client has gone: the backend sees it at once, and nobody is blamed."""
+        self._lane.on_gone = self._lane.on_pause = self._lane.on_resume = None
+        if attempt.upstream is not None:
+            attempt.upstream.abort()
+        self._give_back(ready, place)
+        self.outcome.error = ClientGone(GONE)
+        report(self.outcome, self._inbound)
+
+    def _give_back(self, ready: Ready, place: Place | None) -> None:
+        ready.entry.in_flight -= 1
+        if place is not None:
+            place.release(ready.keep_alive)
+        if not ready.entry.backend.has_memory:
+            self._roster.touch(ready.offer.backend, ready.offer.card.id, ready.keep_alive)
+
+    def _note(self, attempt: Attempt) -> None:
+        self.outcome.usage, self.outcome.first_byte_ns = attempt.usage, attempt.first_byte_ns
+
     async def _only_loads(self, request: Request, backend: Backend, offer: Offer) -> bool:
         """Answers a request that asks for nothing but the model itself: no messages, no inputs."""
-        match request:
-            case ChatRequest(messages=()):
-                unload = request.keep_alive == 0
-                whole: Answer | Embeddings = Answer(finished=Finished(_REASONS[unload]))
-            case EmbedRequest(inputs=()):
-                whole = Embeddings(())
-            case _:
-                return False
+        if not _is_load(request):
+            return False
         await backend.load(offer.card.id, request.keep_alive)
         self._roster.touch(backend.name, offer.card.id, request.keep_alive)
+        if isinstance(request, EmbedRequest):
+            whole: Answer | Embeddings = Embeddings(())
+        else:
+            whole = Answer(finished=Finished(_REASONS[request.keep_alive == 0]))
         self._reply(self._endpoint.encode(whole, self._context(request, time_ns()), time_ns()))
         return True
 
-    def _plan(self, backend: Backend, place: Place, typed: str, request: Request | None, made: Changes) -> Plan:
-        if self._may_relay(backend):
+    def _prepared(self, ready: Ready, place: Place) -> tuple[Attempt, Call]:
+        """What goes out, and who takes the answer."""
+        backend, lane = ready.entry.backend, self._lane
+        plan = self._plan(ready, place)
+        driver, sent_ns = plan.driver, time_ns()
+        self.outcome.relayed, self.outcome.dropped = driver is None, plan.dropped
+
+        def choose(head: Head) -> Pipe:
+            if driver is not None:
+                return self._pipe(head, driver, sent_ns)
+            return Relay() if plan.typed is None else Renamed(place.model, plan.typed)
+
+        def read_error(head: Head, body: bytes) -> BackendError:
+            return _read_error(plan.dialect, backend, head, body)
+
+        attempt = Attempt(
+            lane,
+            choose=choose,
+            head_of=self._head_of,
+            read_error=read_error,
+            stream_error=self._dialect.write_stream_error if self._stream else None,
+            relay_errors=driver is None,
+        )
+        target = place.pool.origin.target(plan.path)
+        return attempt, Call("POST", target, heads.to_backend(backend, self._inbound), plan.body)
+
+    def _plan(self, ready: Ready, place: Place) -> Plan:
+        backend = ready.entry.backend
+        if ready.relay:
             try:
                 return relayed(
                     self._dialect,
                     self._endpoint,
                     self._inbound.body,
                     backend,
-                    typed=typed,
+                    typed=self.outcome.model or "",
                     model=place.model,
-                    made=made,
+                    made=ready.made,
                 )
             except NotAnObject:
                 pass  # the dialect can read it, but it is no text that can be edited: say it anew
-        request = apply(request or self._request, made)
+        request = apply(ready.request or self._request, ready.made)
         dialect, driver = driver_for(self._dialect, self._dialects, backend, request)
         return transcoded(dialect, driver, request, backend, model=place.model)
 
@@ -275,45 +427,6 @@ class Exchange:
         """A whole answer that was made here."""
         marked = marks(self.outcome, self._inbound.request_id)
         reply(self._lane, 200, ((b"content-type", self._endpoint.whole_type), *marked), body)
-
-    async def _send(self, backend: Backend, place: Place, plan: Plan) -> ArrieroError | None:
-        lane, driver = self._lane, plan.driver
-        sent_ns = time_ns()
-
-        def choose(head: Head) -> Pipe:
-            if driver is not None:
-                return self._pipe(head, driver, sent_ns)
-            return Relay() if plan.typed is None else Renamed(place.model, plan.typed)
-
-        def read_error(head: Head, body: bytes) -> BackendError:
-            return _read_error(plan.dialect, backend, head, body)
-
-        attempt = Attempt(
-            lane,
-            choose=choose,
-            head_of=self._head_of,
-            read_error=read_error,
-            stream_error=self._dialect.write_stream_error if self._stream else None,
-            relay_errors=driver is None,
-        )
-        target = place.pool.origin.target(plan.path)
-        call = Call("POST", target, heads.to_backend(backend, self._inbound), plan.body)
-        upstream = await place.pool.open(call, attempt)
-        attempt.upstream = upstream
-        lane.on_pause, lane.on_resume = upstream.pause, upstream.resume
-        try:
-            error = await attempt.done
-        except asyncio.CancelledError:
-            upstream.abort()
-            raise
-        finally:
-            lane.on_pause = lane.on_resume = None
-            self.outcome.usage, self.outcome.first_byte_ns = attempt.usage, attempt.first_byte_ns
-        if error is not None and not attempt.told:
-            error = await place.diagnose() or error
-            if lane.started:
-                attempt.tell(error)
-        return error
 
     # ---- 4: the answer ---------------------------------------------------------------------------------------------
 
@@ -369,6 +482,15 @@ def _read_error(dialect: Dialect, backend: Backend, head: Head, body: bytes) -> 
     told = head.get(b"retry-after")
     error.retry_after = float(told) if told is not None and told.isdigit() else None
     return error
+
+
+def _is_load(request: Request | None) -> bool:
+    """Whether a request asks for nothing but the model itself."""
+    match request:
+        case ChatRequest(messages=()) | EmbedRequest(inputs=()):
+            return True
+        case _:
+            return False
 
 
 def _want(offer: Offer, request: Request | None) -> Want:

@@ -14,7 +14,9 @@ log = structlog.get_logger("arriero.exchange")
 
 
 class Outcome(Struct):
-    """Filled in as the exchange goes on; unknown is `None`. `model` is the client's word, `backend_model` the backend's."""
+    """Filled in as the exchange goes on; unknown is `None`. `model` is the client's word for it, `backend_model` the
+    backend's.
+    """
 
     model: str | None = None
     backend: str | None = None

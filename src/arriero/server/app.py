@@ -8,8 +8,9 @@ root.
 import asyncio
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import structlog
 from msgspec import Struct
@@ -60,6 +61,7 @@ class App:
         self._policy = policy
         self._ids = secrets.token_hex(4)
         self._count = 0
+        self._tasks: set[asyncio.Task[None]] = set()
         library = Library(roster, dialects["ollama"])
         self.table = Table(
             [
@@ -88,16 +90,28 @@ class App:
         answer = self._dialect_of(path).write_error(error, False)
         return answer.status, answer.content_type, answer.body
 
-    async def guarded(self, handler: Handler, inbound: Inbound, lane: Lane) -> None:
-        """The one border for what no room expected: logged with its traceback, told without it."""
+    def begin(self, handler: Handler, inbound: Inbound, lane: Lane) -> Coroutine[Any, Any, None] | None:
+        """Hand a request to its handler. What comes back has to be awaited; it raises nothing of its own."""
         try:
-            await handler(inbound, lane)
-        except ArrieroError as error:
-            self._answer_error(error, inbound.path, lane)
-        except Exception:
-            log.exception("a request met a fault of arriero", path=inbound.path, request_id=inbound.request_id)
-            fault = InternalError(f"arriero met a fault of its own; its log has it under {inbound.request_id}")
-            self._answer_error(fault, inbound.path, lane)
+            rest = handler(inbound, lane)
+        except Exception as error:
+            self._met(error, inbound, lane)
+            return None
+        return None if rest is None else self._guarded(rest, inbound, lane)
+
+    async def _guarded(self, rest: Coroutine[Any, Any, None], inbound: Inbound, lane: Lane) -> None:
+        try:
+            await rest
+        except Exception as error:
+            self._met(error, inbound, lane)
+
+    def _met(self, error: Exception, inbound: Inbound, lane: Lane) -> None:
+        """The one border for what no room expected: logged with its traceback, told without it."""
+        if not isinstance(error, ArrieroError):
+            told = {"path": inbound.path, "request_id": inbound.request_id}
+            log.error("a request met a fault of arriero", exc_info=error, **told)
+            error = InternalError(f"arriero met a fault of its own; its log has it under {inbound.request_id}")
+        self._answer_error(error, inbound.path, lane)
 
     def _answer_error(self, error: ArrieroError, path: str, lane: Lane) -> None:
         if lane.started:
@@ -114,7 +128,9 @@ class App:
     def _inference(self, dialect: Dialect, endpoint: Endpoint) -> Handler:
         return partial(self._exchange, dialect, endpoint)
 
-    async def _exchange(self, dialect: Dialect, endpoint: Endpoint, inbound: Inbound, lane: Lane) -> None:
+    def _exchange(
+        self, dialect: Dialect, endpoint: Endpoint, inbound: Inbound, lane: Lane
+    ) -> Coroutine[Any, Any, None] | None:
         if inbound.get(b"content-encoding") is not None:
             inbound = decompressed(inbound, self.max_body_bytes)
         exchange = Exchange(
@@ -125,8 +141,14 @@ class App:
             roster=self.roster,
             dialects=self._dialects,
             policy=self._policy,
+            spawn=partial(self._spawn, inbound, lane),
         )
-        await exchange.run()
+        return exchange.start()
+
+    def _spawn(self, inbound: Inbound, lane: Lane, rest: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(self._guarded(rest, inbound, lane))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     # ---- ASGI ------------------------------------------------------------------------------------------------------
 
@@ -183,7 +205,9 @@ class App:
         watching = None if route.streams_upload else asyncio.create_task(_watch(upload, lane))
         writing = asyncio.create_task(lane.run())
         try:
-            await self.guarded(route.handler, inbound, lane)
+            rest = self.begin(route.handler, inbound, lane)
+            if rest is not None:
+                await rest
             await writing  # raises `Cut` for an answer that was aborted: the server then closes the connection
         finally:
             writing.cancel()

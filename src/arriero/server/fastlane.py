@@ -7,7 +7,7 @@ every route.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 import httptools
@@ -40,8 +40,8 @@ class Front(Protocol):
         """Status, content type and body in the dialect that the path belongs to."""
         ...
 
-    async def guarded(self, handler: Handler, inbound: Inbound, lane: Any) -> None:
-        """The one border: runs a handler, and answers for what it did not expect."""
+    def begin(self, handler: Handler, inbound: Inbound, lane: Any) -> Coroutine[Any, Any, None] | None:
+        """Hand a request to its handler; what comes back has to be awaited."""
         ...
 
 
@@ -157,9 +157,11 @@ class FastLane:
         inbound = Inbound(
             self._method, self._path, self._headers, body, client, front.request_id(), time.time_ns(), self._query
         )
-        task = protocol.loop.create_task(front.guarded(self._handler, inbound, self))
-        protocol.tasks.add(task)
-        task.add_done_callback(protocol.tasks.discard)
+        rest = front.begin(self._handler, inbound, self)
+        if rest is not None:
+            task = protocol.loop.create_task(rest)
+            protocol.tasks.add(task)
+            task.add_done_callback(protocol.tasks.discard)
 
     def refuse(self, error: ArrieroError) -> None:
         """Answer without the handler, and close: the rest of the request is not read."""
@@ -280,6 +282,8 @@ class FastProtocol(HttpToolsProtocol):
         self.head_since: float | None = None
         self.knows_chunks = True
         self._head_bytes = 0
+        self._read_bytes = 0
+        self._idle_since: float | None = None
         self._in_head = True
         self._head_ended = False
         self._upgrading = False
@@ -302,7 +306,8 @@ class FastProtocol(HttpToolsProtocol):
             return
         if self.head_since is None and self._in_head:
             self.head_since = self.loop.time()
-        self._unset_keepalive_if_required()
+        self._idle_since = None
+        self._read_bytes = len(data)
         all_head, self._head_ended = self._in_head, False
         self._feed(data)
         if all_head and self._in_head and not self._head_ended and not self._refused:
@@ -338,9 +343,20 @@ class FastProtocol(HttpToolsProtocol):
         return head
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        # uvicorn makes a scope here; a hot request needs none, so that it is made when ASGI turns out to be the way.
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
         self._in_head = True
         self._head_bytes = 0
+
+    def _by_asgi(self) -> None:
+        """The ordinary way of a request whose head is here."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = url, headers, expects
+        self.scope["headers"] = headers
+        super().on_headers_complete()
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -354,8 +370,11 @@ class FastProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             self._upgrading = True
             return
-        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        if size > self.front.max_header_bytes or len(self.headers) > HEAD_FIELDS:
+        # A head that came in one small read cannot be too large: only the others are measured.
+        limit = self.front.max_header_bytes
+        if ((self._read_bytes > limit or self._head_bytes) and self._head_size() > limit) or len(
+            self.headers
+        ) > HEAD_FIELDS:
             self._refuse_head()
             return
         method = self.parser.get_method().decode("ascii")
@@ -363,11 +382,12 @@ class FastProtocol(HttpToolsProtocol):
         path = raw_path.decode("latin-1")
         handler = self.front.table.hot.get((path, method))
         if handler is None:
-            super().on_headers_complete()
+            self._by_asgi()
             return
-        verdict = self.front.access.check(method, tuple(self.headers))
+        headers = tuple(self.headers)
+        verdict = self.front.access.check(method, headers)
         if verdict.status is not None:
-            super().on_headers_complete()  # the ordinary way answers refusals and preflights
+            self._by_asgi()  # the ordinary way answers refusals and preflights
             return
         version = self.parser.get_http_version()
         self.knows_chunks = version != "1.0"
@@ -377,7 +397,7 @@ class FastProtocol(HttpToolsProtocol):
             method,
             path,
             query,
-            tuple(self.headers),
+            headers,
             verdict.headers,
             keep_alive=version != "1.0" and self.parser.should_keep_alive(),
         )
@@ -389,6 +409,21 @@ class FastProtocol(HttpToolsProtocol):
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((lane, self.app))  # type: ignore[arg-type]
+
+    def _head_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def on_response_complete(self) -> None:
+        # As uvicorn does it, but for its timer: one sweep a second closes the connections that nobody uses any more.
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        else:
+            self._idle_since = self.loop.time()
 
     def on_body(self, body: bytes) -> None:
         cycle: Any = self.cycle
@@ -443,6 +478,11 @@ class FastProtocol(HttpToolsProtocol):
             self.transport.close()  # opened in advance and never used: nothing was asked, nothing is answered
         else:
             self._refuse(RequestTimeout(f"the request head did not come within {seconds:g} s"))
+
+    def expire_idle(self, now: float, seconds: float) -> None:
+        """Close a connection that waits for another request for too long."""
+        if self._idle_since is not None and now - self._idle_since > seconds and not self.transport.is_closing():
+            self.transport.close()
 
     def linger(self) -> None:
         """Close when the client has read the answer, though it is still sending.

@@ -4,15 +4,16 @@ Paths are exact, or end in `*` for everything below. A path that misses only by 
 unknown one is a plain-text 404, a known one with another method a plain-text 405, as Ollama's server has it.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from msgspec import Struct
 
 from arriero.backends.http.call import Headers
 from arriero.gateway.lane import Inbound, Lane, reply
 
-Handler: TypeAlias = Callable[[Inbound, Lane], Awaitable[None]]
+Handler: TypeAlias = Callable[[Inbound, Lane], Coroutine[Any, Any, None] | None]
+"""Takes a request; what it returns has to be awaited, `None` where the answer comes by callbacks."""
 
 TEXT = (b"content-type", b"text/plain")
 

@@ -61,6 +61,15 @@ def peek(body: bytes) -> tuple[str | None, bool | None]:
     return model, _BOOLEANS.get(bytes(loose.stream))
 
 
+def has_other_case(body: bytes, *keys: bytes) -> bool:
+    """Whether one of these quoted keys (in lower case) stands somewhere in another letter case.
+
+    A reader that folds case may take such a member for the one that `peek` has read.
+    """
+    folded = body.lower()
+    return any(folded.count(key) != body.count(key) for key in keys)
+
+
 class Member(Struct, frozen=True, gc=False):
     """One member of the top-level object: its key, and where the member and its value lie (`start:end` offsets)."""
 

@@ -117,6 +117,10 @@ class EngineBackend:
             environment=environment,
         )
 
+    def at_hand(self, want: Want) -> EnginePlace | None:
+        """None: whether the model is loaded, and whether a slot is free, is the scheduler's to say."""
+        return None
+
     async def reach(self, want: Want) -> EnginePlace:
         """A place on the model, which is loaded if it is not. Waits its turn."""
         lease = await self.engine.acquire(want.model, num_ctx=want.context_length, embedding=want.embedding)

@@ -57,6 +57,10 @@ class Scripted:
         self._pool: Pool | None = None
         self._folder: Path | None = None
 
+    def at_hand(self, want: Want) -> None:
+        """None: the server may have to be started first."""
+        return None
+
     async def reach(self, want: Want) -> FixedPlace:
         """The server; waits only for its start. Raises `BackendUnreachable` where no socket can be made."""
         return FixedPlace(await self._ready(), want.model)

@@ -1,0 +1,164 @@
+"""From a configuration to its parts: each setting reaches the part that it is for."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arriero.backends.http.call import Timeouts
+from arriero.backends.remote import Ollama, OpenAI
+from arriero.canonical.catalog import Capability
+from arriero.compose import LOCAL_CHECKS, USER_AGENT, build, build_backend, build_roster
+from arriero.config import Config
+from arriero.errors import ArrieroError
+from arriero.filters.rules import Clamp
+from arriero.gateway.roster import Seat, Told
+from arriero.routing.names import Patterns
+
+OLLAMA = {"name": "gpu", "kind": "ollama", "url": "http://10.0.0.5:11434"}
+OPENAI = {"name": "lab", "kind": "openai", "url": "http://10.0.0.6:8000/v1", "profile": "vllm"}
+SCRIPTED = {"name": "play", "kind": "scripted"}
+
+
+def config(*backends: dict[str, Any], **sections: Any) -> Config:
+    return Config.model_validate({"backends": list(backends), **sections})
+
+
+def seat(backend: dict[str, Any], **settings: Any) -> Seat:
+    found = config({**backend, **settings})
+    (entry,) = build_roster(found).entries.values()
+    return entry.seat
+
+
+def built(backend: dict[str, Any], **sections: Any) -> Any:
+    found = config(backend, **sections)
+    return build_backend(found, found.backends[0])
+
+
+# ---- backends ------------------------------------------------------------------------------------------------------
+
+
+def test_each_kind_is_built() -> None:
+    gpu, lab = built(OLLAMA), built(OPENAI)
+    assert (type(gpu), gpu.name, gpu.kind, gpu.where) == (Ollama, "gpu", "ollama", "http://10.0.0.5:11434")
+    assert (type(lab), lab.name, lab.kind, lab.where) == (OpenAI, "lab", "openai", "http://10.0.0.6:8000/v1")
+    assert built(SCRIPTED).kind == "scripted"
+
+
+def test_an_engine_is_built_without_touching_the_disk(tmp_path: Path) -> None:
+    backend = built({"name": "local", "kind": "engine", "models_dir": str(tmp_path / "none")})
+    assert (backend.name, backend.kind, backend.where) == ("local", "engine", "this machine")
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_roster_has_them_in_the_order_of_the_file() -> None:
+    assert list(build_roster(config(OPENAI, OLLAMA, SCRIPTED)).entries) == ["lab", "gpu", "play"]
+
+
+def test_an_ollama_server_speaks_both_dialects_unless_told_otherwise() -> None:
+    assert dict(built(OLLAMA).roots) == {"ollama": "", "openai": "/v1"}
+    assert dict(built({**OLLAMA, "openai_api": False}).roots) == {"ollama": ""}
+
+
+def test_keys_and_headers_go_into_the_head_of_every_request() -> None:
+    lab = built({**OPENAI, "api_key": "sk-secret", "headers": {"X-Team": "lab"}})
+    fields = {name.lower(): value for name, value in lab.headers}
+    assert (fields[b"authorization"], fields[b"x-team"]) == (b"Bearer sk-secret", b"lab")
+    assert fields[b"user-agent"] == USER_AGENT.encode()
+    assert "sk-secret" not in repr(lab) + lab.where
+
+
+def test_timeouts_are_the_common_ones_unless_a_backend_has_its_own() -> None:
+    common = {"connect": 1, "first_byte": 2, "idle": 3, "total": None}
+    assert built(OPENAI, timeouts=common).pool.timeouts == Timeouts(1, 2, 3, None)
+    own = {**OPENAI, "timeouts": {"first_byte": 60, "total": 9}}
+    assert built(own, timeouts=common).pool.timeouts == Timeouts(1, 60, 3, 9)
+
+
+def test_what_cannot_be_built_is_named() -> None:
+    wrong = {**OPENAI, "url": "https://10.0.0.6/v1", "tls": {"ca_file": "/nowhere.pem"}}
+    with pytest.raises(ArrieroError, match=r"^backend lab: "):
+        built(wrong)
+
+
+# ---- seats ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_seat_is_what_the_operator_says_of_a_backend() -> None:
+    found = seat(
+        OPENAI,
+        priority=7,
+        weight=2,
+        max_concurrency=3,
+        check_interval=0,
+        check_timeout=4,
+        extra_models=["hidden"],
+        models={
+            "include": ["a*"],
+            "exclude": ["*b"],
+            "capabilities": {"a*": ["completion", "tools"]},
+            "context_length": {"*": 99},
+        },
+    )
+    assert found == Seat(
+        priority=7,
+        weight=2.0,
+        max_concurrency=3,
+        check_interval=0,
+        check_timeout=4,
+        patterns=Patterns(("a*",), ("*b",)),
+        extra_models=("hidden",),
+        told=Told({"a*": frozenset({Capability.COMPLETION, Capability.TOOLS})}, {"*": 99}),
+    )
+
+
+def test_backends_of_this_machine_are_looked_at_often_and_waited_for() -> None:
+    found = seat(SCRIPTED)
+    assert (found.check_interval, found.check_timeout) == LOCAL_CHECKS
+    remote = seat(OLLAMA)
+    assert (remote.check_interval, remote.check_timeout) == (5.0, 2.0)
+
+
+# ---- the application -----------------------------------------------------------------------------------------------
+
+
+def test_limits_reach_the_server() -> None:
+    app = build(config(limits={"max_body_bytes": 11, "max_header_bytes": 2222}))
+    assert (app.max_body_bytes, app.max_header_bytes) == (11, 2222)
+
+
+@pytest.mark.parametrize(
+    ("host", "status"), [("127.0.0.1", 403), ("::1", 403), ("localhost", 403), ("0.0.0.0", None), ("10.0.0.1", None)]
+)
+def test_the_host_is_checked_where_only_this_machine_can_ask(host: str, status: int | None) -> None:
+    app = build(config(server={"host": host}))
+    assert app.access.check("GET", ((b"host", b"evil.example"),)).status == status
+
+
+def test_origins_of_the_configuration_are_allowed() -> None:
+    app = build(config(server={"cors_origins": ["https://app.example"]}))
+    assert app.access.check("GET", ((b"origin", b"https://app.example"),)).status is None
+    assert app.access.check("GET", ((b"origin", b"https://evil.example"),)).status == 403
+
+
+def test_filters_become_rules() -> None:
+    filter = {
+        "models": ["qwen*"],
+        "defaults": {"temperature": 0.6},
+        "clamps": {"max_tokens": {"max": 10}},
+        "set": {"seed": 4},
+        "strip": ["logit_bias"],
+        "think_tags": "false",
+    }
+    (rule,) = build(config(filters=[filter]))._policy.rules
+    assert (rule.models, rule.defaults, rule.force) == (("qwen*",), {"temperature": 0.6}, {"seed": 4})
+    assert rule.clamps == {"max_tokens": Clamp(max=10)}
+    assert (rule.strip, rule.think_tags) == (frozenset({"logit_bias"}), False)
+    (auto,) = build(config(filters=[{"think_tags": "auto"}]))._policy.rules
+    assert (auto.models, auto.think_tags) == (("*",), None)
+
+
+def test_attempts_and_aliases_reach_the_gateway() -> None:
+    app = build(config(OLLAMA, routing={"retry": {"attempts": 5}, "aliases": {"fast": ["tiny"]}}))
+    assert app._policy.attempts == 5
+    assert list(app.roster.names.aliases) == ["fast"]
