@@ -32,6 +32,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     """A program with small limits, a sound model, an endless one, and a broken file."""
     models = tmp_path_factory.mktemp("few")
     scripted(models / "hello.gguf", SENTENCE)
+    scripted(models / "mortal.gguf", SENTENCE)
     random_llama(models / "endless.gguf", context_length=100_000)
     truncated(models / "broken.gguf")
     random_llama(models / "abort.gguf", block_count=5)
@@ -127,6 +128,16 @@ def test_fields_of_a_wrong_type(small: Program, fields: dict[str, Any]) -> None:
     )
     assert status in (400, 500) and answer["error"], answer
     assert "fault of its own" not in answer["error"]
+
+
+def test_a_refusal_of_the_engine_is_told_at_once(small: Program) -> None:
+    """Nobody waits to see whether the child has crashed: it has answered."""
+    body = {"model": "hello", "messages": [{"role": "user", "content": "x"}], "format": {"type": "unheard-of"}}
+    small.post("/api/chat", body)
+    start = time.monotonic()
+    for _ in range(3):
+        assert small.post("/api/chat", body)[0] in (400, 500)
+    assert time.monotonic() - start < 2
 
 
 def test_a_large_body_within_the_limit_is_served(small: Program) -> None:
@@ -295,10 +306,12 @@ def test_a_connection_is_used_again_after_an_error(small: Program) -> None:
 
 
 def start_endless(small: Program, path: bytes = b"/api/chat") -> socket.socket:
-    """A stream that would go on for long, when its first words are there."""
-    options = b'"max_tokens":90000' if path.startswith(b"/v1/") else b'"options":{"num_predict":90000}'
+    """A stream that goes on for long, when its first words are there. Without dice the random model runs in circles."""
+    options = b'"max_tokens":90000,"temperature":0'
+    if not path.startswith(b"/v1/"):
+        options = b'"options":{"num_predict":90000,"temperature":0}'
     sock = small.connect(20)
-    body = b'{"model":"endless","messages":[{"role":"user","content":"go"}],"stream":true,' + options + b"}"
+    body = b'{"model":"endless","messages":[{"role":"user","content":"hi"}],"stream":true,' + options + b"}"
     sock.sendall(post(body, path=path))
     read_until(sock, b'"content"')
     return sock
@@ -337,6 +350,20 @@ def _of(small: Program, model: str) -> list[int]:
         if model.encode() in said:
             found.append(pid)
     return found
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/api/embed"])
+def test_an_engine_that_dies_at_rest_is_replaced(small: Program, path: str) -> None:
+    """A child that is gone is no reason to fail; only one that dies again and again is."""
+    messages = [{"role": "user", "content": "x"}]
+    body = {"model": "mortal", "messages": messages, "input": "a", "stream": False}
+    assert small.post(path, body)[0] == 200
+    (child,) = _of(small, "mortal")
+    os.kill(child, signal.SIGKILL)
+    time.sleep(0.3)
+    status, answer = small.post(path, body)
+    assert status == 200, answer
+    small.post("/api/generate", {"model": "mortal", "keep_alive": 0})
 
 
 def test_a_broken_file_is_not_offered_and_hurts_nobody(small: Program) -> None:

@@ -23,7 +23,7 @@ def hello(door: Program) -> Iterator[ChatOllama]:
 
 def _close(model: ChatOllama | OllamaEmbeddings) -> None:
     assert model._client is not None
-    model._client.__exit__(None, None, None)
+    model._client.__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
 
 def test_invoke(hello: ChatOllama) -> None:

@@ -189,6 +189,26 @@ async def test_a_bad_request_keeps_the_backends_own_words() -> None:
     assert (transcoded.status, json.loads(transcoded.body)["error"]) == (400, "temperature must be <= 2")
 
 
+async def test_a_key_in_another_case_that_comes_later_counts_as_ollama_counts_it() -> None:
+    body = b'{"model":"tiny","messages":[{"role":"user","content":"hi"}],"Model":"gpt-x","Stream":false}'
+    ollama, openai = Played("ollama", http(b"{}")), Played("openai", WHOLE)
+    async with gateway(ollama, openai) as gate:
+        lane = await gate.ask("/api/chat", body)
+        hidden = await gate.ask("/api/chat", body.replace(b"gpt-x", b"nope"))
+    assert (ollama.seen, openai.bodies) == ([], [{"model": "gpt-x", "messages": HI, "stream": False}])
+    assert json.loads(lane.body)["model"] == "gpt-x"
+    assert hidden.status == 404
+
+
+async def test_a_key_in_another_case_is_never_relayed() -> None:
+    body = b'{"Model":"tiny","messages":[{"role":"user","content":"hi"}],"brand_new":1}'
+    backend = Played("ollama", http(b'{"model":"tiny","message":{"role":"assistant","content":"a"},"done":true}'))
+    async with gateway(backend) as gate:
+        lane = await gate.ask("/api/chat", body)
+    assert backend.bodies == [{"model": "tiny:latest", "messages": HI, "stream": True, "brand_new": 1}]
+    assert frames(lane)[-1]["done"] is True
+
+
 # ---- filters -------------------------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ from arriero.errors import (
     BackendOverloaded,
     BackendRefused,
 )
-from arriero.filters.think import ThinkTags
+from arriero.filters.think import ThinkTagging
 from arriero.gateway.pipes import Fold, Gather, Pipe, Relay, Renamed, Transcode, error_of
 
 NOW = 1_700_000_001_000_000_000
@@ -35,12 +35,12 @@ WHOLE = b'{"choices":[{"message":{"content":"<think>Hm</think>Hi"},"finish_reaso
 
 def transcode() -> Transcode:
     assert DRIVER.decoder is not None and CHAT.encoder is not None
-    return Transcode(DRIVER.decoder(), (ThinkTags(),), CHAT.encoder(CONTEXT))
+    return Transcode(DRIVER.decoder(), (ThinkTagging(),), CHAT.encoder(CONTEXT))
 
 
 def fold() -> Fold:
     assert DRIVER.decoder is not None
-    return Fold(DRIVER.decoder(), CHAT, CONTEXT, (ThinkTags(),))
+    return Fold(DRIVER.decoder(), CHAT, CONTEXT, (ThinkTagging(),))
 
 
 def frames(data: bytes) -> list[dict[str, object]]:
@@ -102,7 +102,7 @@ def test_a_stream_that_just_ends_has_failed() -> None:
 
 
 def test_gathering_decodes_once_at_the_end() -> None:
-    pipe = Gather(DRIVER, CHAT, CONTEXT, (ThinkTags(),), stream=False)
+    pipe = Gather(DRIVER, CHAT, CONTEXT, (ThinkTagging(),), stream=False)
     assert (pipe.feed(WHOLE[:9], NOW), pipe.feed(WHOLE[9:], NOW)) == (b"", b"")
     assert json.loads(pipe.close(NOW))["message"] == {"role": "assistant", "content": "Hi", "thinking": "Hm"}
 

@@ -103,6 +103,22 @@ async def test_a_slow_backend_does_not_hold_up_the_start() -> None:
     await roster.close()
 
 
+async def test_a_backend_without_an_interval_is_asked_once() -> None:
+    """0 seconds between two looks means no further look, not one after the other."""
+    asked = 0
+
+    async def counts() -> tuple[ModelCard, ...]:
+        nonlocal asked
+        asked += 1
+        return (ModelCard(id="a"),)
+
+    roster = Roster(seated(Plain("one", counts), seat=Seat(check_interval=0)))
+    await roster.start()
+    await asyncio.sleep(0.05)
+    await roster.close()
+    assert asked == 1
+
+
 async def test_a_failing_backend_is_down_and_harms_nobody() -> None:
     async def fails() -> tuple[ModelCard, ...]:
         raise BackendBroken("not a list")

@@ -255,6 +255,16 @@ async def test_an_answer_that_is_there_at_once() -> None:
     assert len(app.seen) == 54
 
 
+async def test_many_answers_that_wait_behind_a_slow_one_are_not_nested() -> None:
+    app = Trivial()
+    app.go.clear()
+    async with fast(app) as served, client(served) as peer:
+        peer.say(post(b"slow", path=b"/hot") + post(b"1", path=b"/now") * 600)
+        await eventually(lambda: len(app.seen) == 1)
+        app.go.set()
+        assert [await peer.answer() for _ in range(601)] == [(200, b"slow")] + [(200, b"1")] * 600
+
+
 @pytest.mark.parametrize(
     "bad", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 200 + b"\r\n"], ids=["nonsense", "fields"]
 )
@@ -365,6 +375,23 @@ async def test_a_reader_that_was_slow_before_holds_the_next_backend_back_too() -
         await backend.stalls()
         (connection,) = served.connections
         assert connection.transport.get_write_buffer_size() < len(body) + 2 * 1024 * 1024
+
+
+async def test_answers_to_a_client_that_only_asks_do_not_pile_up() -> None:
+    app = Trivial()
+    async with fast(app) as served, client(served, receive_bytes=4096) as peer:
+        peer.say(post(b"x" * 9000, path=b"/now") * 3000)
+        seen = -1
+        async with asyncio.timeout(SECONDS):
+            while seen != len(app.seen) or not seen:
+                seen = len(app.seen)
+                await asyncio.sleep(0.2)
+        (connection,) = served.connections
+        assert seen < 3000
+        assert connection.transport.get_write_buffer_size() < 2 * 1024 * 1024
+        async with asyncio.timeout(SECONDS):
+            for _ in range(3000):
+                assert (await peer.answer())[0] == 200
 
 
 async def test_a_client_that_leaves_frees_the_backend_at_once() -> None:

@@ -8,6 +8,8 @@ White space around the tags belongs to neither part.
 from collections.abc import Sequence
 from enum import Enum
 
+from msgspec import Struct
+
 from arriero.canonical.events import (
     Answer,
     Event,
@@ -35,6 +37,20 @@ class _Place(Enum):
     OWN = "own"  # there are no tags: the source's own events are the answer
 
 
+class ThinkTagging(Struct, frozen=True):
+    """What is done about tags in an answer, before there is one. `inside`: the prompt ended with the opening tag."""
+
+    inside: bool = False
+
+    def touches(self, answer: Answer) -> bool:
+        """Whether a whole answer may change on its way through: nearly none does."""
+        return self.inside or any(isinstance(part, Text) and OPEN in part.text for part in answer.parts)
+
+    def filter(self) -> "ThinkTags":
+        """A filter for one answer."""
+        return ThinkTags(inside=self.inside)
+
+
 class ThinkTags:
     """Events to events. Text that may still become a tag is held back: at most white space and the length of a tag.
 
@@ -50,10 +66,6 @@ class ThinkTags:
         self._held = ""
         self._logprobs: list[TokenLogprob] = []
         self._bracketer = Bracketer()
-
-    def touches(self, answer: Answer) -> bool:
-        """Whether a whole answer may change on its way through: nearly none does."""
-        return self._inside or any(isinstance(part, Text) and OPEN in part.text for part in answer.parts)
 
     def feed(self, events: Sequence[Event]) -> Sequence[Event]:
         """The events to go on with."""

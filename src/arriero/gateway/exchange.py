@@ -23,20 +23,22 @@ from arriero.dialects.base import AnswerContext, Dialect, Driver, Endpoint, Oper
 from arriero.errors import (
     AmbiguousModel,
     ArrieroError,
+    BackendBroken,
     BackendError,
+    BackendUnreachable,
     ClientGone,
     ModelNotFound,
     NoBackend,
     Retry,
 )
 from arriero.filters.rules import NO_CHANGES, Changes, Rule, apply, changes
-from arriero.filters.think import ThinkTags
+from arriero.filters.think import ThinkTagging
 from arriero.gateway import heads
 from arriero.gateway.attempt import Attempt
 from arriero.gateway.embedding import embed
 from arriero.gateway.lane import Inbound, Lane, reply
 from arriero.gateway.outcome import Outcome, marks, report
-from arriero.gateway.pipes import EventFilter, Fold, Gather, Pipe, Relay, Renamed, Transcode
+from arriero.gateway.pipes import Filtering, Fold, Gather, Pipe, Relay, Renamed, Transcode
 from arriero.gateway.plan import Plan, driver_for, relayed, transcoded
 from arriero.gateway.roster import Entry, Roster
 from arriero.routing.decide import Decision, decide
@@ -45,6 +47,7 @@ from arriero.wire.splice import NotAnObject, has_other_case, peek
 
 _EMBEDS = frozenset({Operation.EMBED, Operation.EMBEDDINGS})
 GONE = "the client closed the connection"
+_TAGS, _INSIDE = (ThinkTagging(),), (ThinkTagging(inside=True),)
 _REASONS = {True: Reason.UNLOAD, False: Reason.LOAD}
 
 
@@ -53,6 +56,14 @@ class Policy(Struct, frozen=True, kw_only=True):
 
     attempts: int = 3
     rules: tuple[Rule, ...] = ()
+
+
+class Misread(Exception):
+    """The dialect's own reading names another model than the peek did: a key in another letter case came later."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self.model = model
 
 
 class Ready(Struct, frozen=True):
@@ -124,11 +135,14 @@ class Exchange:
         try:
             if self._at_once():
                 return None
-        except ArrieroError:
+        except (ArrieroError, Misread):
             pass  # `run` meets the same error, and knows what follows from it
+        self._begin_again()
+        return self.run()
+
+    def _begin_again(self) -> None:
         self._tried.clear()
         self.outcome.attempts = 0
-        return self.run()
 
     async def run(self, failed: tuple[Ready, ArrieroError] | None = None) -> None:
         """To the end; never raises but for cancellation by someone else than the client, and for a fault of ours.
@@ -162,6 +176,11 @@ class Exchange:
         while True:
             try:
                 ready = self._ready(decide(offers, self._roster.members(offers), self._tried))
+            except Misread as other:
+                model = self.outcome.model = other.model
+                offers = await self._offers(model)
+                self._begin_again()
+                continue
             except NoBackend:
                 if last is not None:
                     raise last from None
@@ -196,12 +215,11 @@ class Exchange:
 
     def _model(self) -> str:
         """The model's name as the client typed it; sets the stream flag by the way."""
-        body = self._inbound.body
         try:
-            model, stream = peek(body)
+            model, stream = peek(self._inbound.body)
         except NotAnObject:
             model = stream = None
-        if not model or (self._dialect.folds_case and has_other_case(body, b'"model"', b'"stream"')):
+        if not model:
             # Odd, empty or broken: the dialect's own reading decides, and knows the words for what is wrong.
             request = self._request
             self._odd = True
@@ -229,6 +247,8 @@ class Exchange:
         outcome.backend, outcome.reason, outcome.backend_model = backend.name, decision.reason, None
         outcome.attempts += 1
         made = self._changes(offer)
+        if self._dialect.folds_case and self._dialect.name in backend.roots and not self._odd:
+            self._odd = has_other_case(self._inbound.body, b'"model"', b'"stream"')
         # A silent backend answers overlong inputs with an error and ignores `dimensions`: its vectors are made here.
         relay = (
             not self._odd
@@ -238,6 +258,10 @@ class Exchange:
         # Where nothing needs the canonical request, it is never made.
         request = None if relay and not made and not backend.silent else self._request
         if request is not None:
+            if request.model != outcome.model:
+                raise Misread(request.model)
+            if not isinstance(request, EmbedRequest):
+                self._stream = request.stream
             self._endpoint.check(request, offer.card)
         return Ready(offer, entry, relay, made, request, _want(offer, request))
 
@@ -280,7 +304,9 @@ class Exchange:
             lane.on_pause = lane.on_resume = None
             self._note(attempt)
         if error is not None and not attempt.told:
-            error = await place.diagnose() or error
+            if isinstance(error, BackendBroken | BackendUnreachable):
+                # A cut may be a crash, which takes a moment to be known; an answer of the backend's own is none.
+                error = await place.diagnose() or error
             if lane.started:
                 attempt.tell(error)
         return error
@@ -290,12 +316,11 @@ class Exchange:
         model = self._model()
         offers = self._roster.names.resolve(model)
         self.outcome.model = model
-        decision = decide(offers, self._roster.members(offers))
-        place = self._roster.entries[decision.offer.backend].backend.at_hand(Want(decision.offer.card.id))
+        ready = self._ready(decide(offers, self._roster.members(offers)))
+        request = ready.request
+        place = ready.entry.backend.at_hand(ready.want)
         if place is None or self._lane.gone:
             return False
-        ready = self._ready(decision)
-        request = ready.request
         if not ready.relay and (isinstance(request, EmbedRequest) or _is_load(request)):
             return False
         self.outcome.backend_model = place.model
@@ -447,13 +472,13 @@ class Exchange:
             return Transcode(driver.decoder(), filters, self._endpoint.encoder(context))
         return Fold(driver.decoder(), self._endpoint, context, filters)
 
-    def _filters(self, request: Request) -> Sequence[EventFilter]:
+    def _filters(self, request: Request) -> Sequence[Filtering]:
         if not isinstance(request, ChatRequest):
             return ()
         rules = self._policy.rules
         names = (self.outcome.backend_model or request.model, request.model)
         said = [rule.think_tags for rule in rules if rule.covers(*names)] if rules else []
-        return () if False in said else (ThinkTags(inside=True in said),)
+        return () if False in said else _INSIDE if True in said else _TAGS
 
     def _context(self, request: Request, sent_ns: int) -> AnswerContext:
         model = self.outcome.model or request.model

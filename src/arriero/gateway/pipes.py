@@ -16,13 +16,19 @@ from arriero.wire.jsontext import json_forms
 
 
 class EventFilter(Protocol):
-    """Events to events."""
+    """Events to events, for one answer."""
+
+    def feed(self, events: Sequence[Event]) -> Sequence[Event]: ...
+
+
+class Filtering(Protocol):
+    """What makes a filter for each answer that needs one."""
 
     def touches(self, answer: Answer) -> bool:
         """Whether a whole answer may change on its way through."""
         ...
 
-    def feed(self, events: Sequence[Event]) -> Sequence[Event]: ...
+    def filter(self) -> EventFilter: ...
 
 
 class Pipe(Protocol):
@@ -93,9 +99,9 @@ class Transcode:
 
     __slots__ = ("_decoder", "_encoder", "_filters", "_said", "failed", "over", "usage")
 
-    def __init__(self, decoder: Decoder, filters: Sequence[EventFilter], encoder: Encoder) -> None:
+    def __init__(self, decoder: Decoder, filters: Sequence[Filtering], encoder: Encoder) -> None:
         self._decoder = decoder
-        self._filters = filters
+        self._filters = [filtering.filter() for filtering in filters]
         self._encoder = encoder
         self._said = False
         self.failed: ArrieroError | None = None
@@ -137,7 +143,7 @@ class Gather:
         driver: Driver,
         endpoint: Endpoint,
         context: AnswerContext,
-        filters: Sequence[EventFilter],
+        filters: Sequence[Filtering],
         *,
         stream: bool,
     ) -> None:
@@ -172,12 +178,12 @@ class Fold:
     __slots__ = ("_context", "_decoder", "_endpoint", "_filters", "_folder", "failed", "over", "usage")
 
     def __init__(
-        self, decoder: Decoder, endpoint: Endpoint, context: AnswerContext, filters: Sequence[EventFilter]
+        self, decoder: Decoder, endpoint: Endpoint, context: AnswerContext, filters: Sequence[Filtering]
     ) -> None:
         self._decoder = decoder
         self._endpoint = endpoint
         self._context = context
-        self._filters = filters
+        self._filters = [filtering.filter() for filtering in filters]
         self._folder = Folder()
         self.failed: ArrieroError | None = None
         self.over = False
@@ -216,10 +222,10 @@ def error_of(failed: Failed) -> BackendError:
     return BackendFailed(failed.message, status=failed.status if failed.status >= 500 else 502)
 
 
-def _filtered(whole: Answer, filters: Sequence[EventFilter]) -> Answer:
-    for filter in filters:
-        if filter.touches(whole):
+def _filtered(whole: Answer, filters: Sequence[Filtering]) -> Answer:
+    for filtering in filters:
+        if filtering.touches(whole):
             folder = Folder()
-            folder.feed(filter.feed(unfold(whole)))
+            folder.feed(filtering.filter().feed(unfold(whole)))
             whole = folder.answer or whole
     return whole

@@ -14,6 +14,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from arriero.backends.http.call import Headers
+from arriero.backends.http.outbox import Outbox
 from arriero.errors import ArrieroError, BadRequest, HeadersTooLarge, PayloadTooLarge, RequestTimeout
 from arriero.gateway.lane import Inbound, reply
 from arriero.server.access import Access
@@ -211,8 +212,12 @@ class FastLane:
             data = head if self._head_only else head + data
         elif self._head_only:
             return
-        self._protocol.transport.write(data)
-        if self._protocol.flow.write_paused and not self._slow:
+        protocol = self._protocol
+        if head is not None and self._left == 0 and self.keep_alive:
+            protocol.outbox.write(protocol.transport, data)  # a whole answer in one piece
+            return
+        protocol.transport.write(data)
+        if protocol.flow.write_paused and not self._slow:
             self.pause()  # the transport said so before: while an earlier answer was on its way, or in this write
 
     def pause(self) -> None:
@@ -275,6 +280,7 @@ class FastProtocol(HttpToolsProtocol):
     """A connection. `front` is set on a subclass by `protocol_for`."""
 
     front: Front
+    outbox: Outbox
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -418,7 +424,8 @@ class FastProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
+        if not self.flow.write_paused:
+            self.flow.resume_reading()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
@@ -446,7 +453,9 @@ class FastProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         if isinstance(cycle, FastLane):
-            cycle.begin()
+            # Not at once: answers that are there at once would be nested in one another, as deep as the pipeline.
+            self.active = cycle
+            self.loop.call_soon(cycle.begin)
         else:
             super()._start_asgi_task(cycle, app)
 
@@ -459,11 +468,15 @@ class FastProtocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
+        # Who does not read his answers is not read from: answers that are there at once would pile up.
+        self.flow.pause_reading()
         if self.active is not None:
             self.active.pause()
 
     def resume_writing(self) -> None:
         super().resume_writing()
+        if not self.pipeline:
+            self.flow.resume_reading()
         if self.active is not None:
             self.active.resume()
 
@@ -504,6 +517,7 @@ class FastProtocol(HttpToolsProtocol):
 
     def _refuse(self, error: ArrieroError) -> None:
         self._refused = True
+        self.outbox.flush()  # answers that are complete go before this one
         cycle: Any = self.cycle
         if cycle is not None and not cycle.response_complete:
             if isinstance(cycle, FastLane) and cycle.more_body:
@@ -524,4 +538,4 @@ class FastProtocol(HttpToolsProtocol):
 
 def protocol_for(app: Front) -> type[asyncio.Protocol]:
     """The protocol class that serves `app`: uvicorn makes its connections from a class."""
-    return type("Connection", (FastProtocol,), {"front": app})
+    return type("Connection", (FastProtocol,), {"front": app, "outbox": Outbox()})

@@ -10,6 +10,7 @@ from typing import Protocol, cast
 import httptools
 
 from arriero.backends.http.call import Head, Receiver
+from arriero.backends.http.outbox import Outbox
 from arriero.errors import BackendBroken, BackendError, BackendUnreachable
 
 MAX_HEAD_BYTES = 65536
@@ -70,6 +71,7 @@ class Connection(asyncio.BufferedProtocol):
         "_keep",
         "_keeper",
         "_label",
+        "_outbox",
         "_parser",
         "_parts",
         "_paused",
@@ -83,8 +85,9 @@ class Connection(asyncio.BufferedProtocol):
         "writable",
     )
 
-    def __init__(self, keeper: Keeper, label: str, buffer: memoryview) -> None:
+    def __init__(self, keeper: Keeper, label: str, buffer: memoryview, outbox: Outbox | None = None) -> None:
         self._keeper = keeper
+        self._outbox = outbox or Outbox()
         self._buffer = buffer
         self._label = label
         self._answer: Occupant | None = None
@@ -121,7 +124,7 @@ class Connection(asyncio.BufferedProtocol):
         if not body:
             self.transport.write(head)
         elif len(body) <= _JOINED_BYTES:
-            self.transport.write(head + body)
+            self._outbox.write(self.transport, head + body)
         else:
             self.transport.write(head)
             self.transport.write(body)

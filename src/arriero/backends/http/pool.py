@@ -16,6 +16,7 @@ from arriero.backends.http.connection import Connection
 from arriero.backends.http.dial import Dialer
 from arriero.backends.http.flight import Flight
 from arriero.backends.http.origin import Origin, tls_context
+from arriero.backends.http.outbox import Outbox
 from arriero.backends.http.request import RequestHeads
 from arriero.backends.http.sweep import Sweep, tick_for
 from arriero.errors import BackendBroken, BackendError
@@ -38,6 +39,7 @@ class Pool:
         "_heads",
         "_idle",
         "_max_idle",
+        "_outbox",
         "_sockets",
         "_sweep",
         "_tick",
@@ -84,6 +86,7 @@ class Pool:
         self._idle = self._sweep.parked
         self._tick = tick_for(timeouts)
         self._max_idle = max_idle
+        self._outbox = Outbox()
         self._clock = clock
         self._connecting = 0
         self._sockets: set[Connection] = set()
@@ -179,7 +182,7 @@ class Pool:
     # ---- inside ----------------------------------------------------------------------------------------------------
 
     def _make(self) -> Connection:
-        return Connection(self, self.label, self._buffer)
+        return Connection(self, self.label, self._buffer, self._outbox)
 
     def _take(self) -> Connection | None:
         # Last in, first out: the freshest is the least likely to be dead, and the others may grow old and go.

@@ -30,6 +30,15 @@ _SMALLEST_NORM = 1e-12
 def encode_chat(answer: WholeAnswer, context: AnswerContext, now_ns: int) -> bytes:
     """The answer of /api/chat with `stream:false`. Raises `BackendBroken` where a call's arguments are no object."""
     whole = _answer(answer)
+    if len(whole.parts) == 1 and isinstance(part := whole.parts[0], Text) and not whole.logprobs:
+        # Nearly every answer, for half the price.
+        return b'{"model":%b,"created_at":"%b","message":{"role":"assistant","content":%b},%b%b}' % (
+            json_string(context.model),
+            moment(now_ns),
+            json_string(part.text),
+            _done(whole.finished.reason),
+            metrics(whole.finished, context.times, context.request, Measured(guessed_tokens(part.text)), now_ns),
+        )
     calls = _calls(whole, context)
     return b'{"model":%b,"created_at":"%b","message":{"role":"assistant","content":%b%b%b},%b%b%b}' % (
         json_string(context.model),

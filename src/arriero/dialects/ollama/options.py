@@ -95,6 +95,7 @@ _RUNNER_BOOLEANS = frozenset({"use_mmap"})
 _INTEGERS = _RUNNER_INTEGERS | _SAMPLING_INTEGERS.keys()
 
 # Values that stand for "not said": no limit, a random seed.
+_UNSAID_SAMPLING = Sampling()
 _UNSAID = {"num_predict": range(1 - (1 << 63), 1), "seed": range(1 - (1 << 63), 0)}
 
 
@@ -102,7 +103,7 @@ def read_options(options: Mapping[str, Raw] | None) -> tuple[Sampling, dict[str,
     """Sampling and runner options. Raises `InvalidOption` with the real server's texts. Lists and maps under unknown
     names are ignored, as the real server ignores every unknown name."""
     if not options:
-        return Sampling(), {}
+        return _UNSAID_SAMPLING, {}
     sampling: dict[str, int | float | tuple[str, ...]] = {}
     runner: dict[str, Scalar] = {}
     for name, raw in options.items():

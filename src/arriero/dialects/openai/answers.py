@@ -70,7 +70,7 @@ def _plain(chunk: Chunk) -> Answer | None:
     if message is None or choice.finish_reason not in _PLAIN_REASONS or choice.index or choice.delta is not None:
         return None
     text = message.content
-    if not isinstance(text, str) or not text or any(map(present, (choice.logprobs, choice.error, chunk.error))):
+    if not isinstance(text, str) or not text or present(choice.logprobs) or choice.error or chunk.error:
         return None
     if message != Delta(content=text):
         return None

@@ -36,6 +36,7 @@ _ANY_OBJECT = Raw(b'{"type":"object"}')
 _UNANSWERABLE = frozenset({"n", "modalities", "audio", "best_of"})
 """Fields of this dialect whose answers have no place in a canonical one: several choices, sound."""
 
+_NOTHING = Sampling()
 _KNOBS = tuple(name for name in Sampling.__struct_fields__ if name not in ("max_tokens", "stop"))
 
 
@@ -139,6 +140,8 @@ def _stream(body: _Body, stream: bool, profile: Profile) -> None:
 def _sampling(
     body: _Body, sampling: Sampling, profile: Profile, dropped: list[str], max_tokens: str | None = None
 ) -> None:
+    if sampling == _NOTHING:
+        return
     names = profile.sampling
     for knob in _KNOBS:
         value = getattr(sampling, knob)
