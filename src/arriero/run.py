@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from math import ceil
 from typing import Any
 
 import structlog
@@ -54,7 +55,7 @@ def serve(loaded: Loaded) -> int:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=int(config.server.shutdown_seconds),
+        timeout_graceful_shutdown=ceil(config.server.shutdown_seconds),
     )
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
     server = _Server(settings, app, config)
@@ -90,6 +91,7 @@ class _Server(uvicorn.Server):
             for connection in list(self.server_state.connections):
                 if isinstance(connection, FastProtocol):
                     connection.expire_head(now, self._app.head_seconds)
+                    connection.expire_body(now, self._app.body_seconds)
                     connection.expire_idle(now, KEEP_ALIVE_SECONDS)
         return await super().on_tick(counter)
 

@@ -366,10 +366,11 @@ def test_an_engine_that_dies_at_rest_is_replaced(small: Program, path: str) -> N
     small.post("/api/generate", {"model": "mortal", "keep_alive": 0})
 
 
-def test_a_broken_file_is_not_offered_and_hurts_nobody(small: Program) -> None:
+def test_a_broken_file_is_not_offered_says_why_and_hurts_nobody(small: Program) -> None:
     assert "broken:latest" not in [model["name"] for model in small.get("/api/tags")["models"]]
     status, answer = small.post("/api/chat", {"model": "broken", "messages": [], "stream": False})
-    assert (status, answer["error"]) == (404, "model 'broken' not found")
+    assert (status, answer["type"]) == (500, "engine_error")
+    assert answer["error"].startswith("broken:latest on ") and "cannot be used: " in answer["error"]
     serves(small)
 
 

@@ -11,7 +11,7 @@ from arriero.backends.http.call import Headers
 from arriero.canonical.catalog import Capability, LoadedModel, ModelCard, ModelDetail
 from arriero.canonical.requests import FOREVER
 from arriero.dialects.profiles import profile_of
-from arriero.errors import BackendBroken, BackendUnreachable, ModelNotFound
+from arriero.errors import BackendBroken, BackendUnreachable, ModelBroken, ModelNotFound
 from arriero.gateway.lane import Lane
 from arriero.gateway.roster import Roster, Seat, Told
 from arriero.routing.fleet import Member
@@ -29,6 +29,7 @@ class Plain:
     headers: Headers = ()
     error_type = "openai_error"
     library = has_memory = curated = forwards_client = silent = False
+    broken: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, name: str, lists: Lists) -> None:
         self.name = name
@@ -244,6 +245,34 @@ async def test_a_model_counts_as_loaded_for_its_keep_alive() -> None:
     assert [(model.card.id, model.expires_at) for model in loaded] == [("a", 1300.0), ("b", FOREVER)]
     now[0] = 1301.0
     assert [model.card.id for model in await roster.loaded()] == ["b"]
+    await roster.close()
+
+
+async def test_a_model_that_cannot_be_used_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    one = Plain("one", listing("a"))
+    one.broken = {"bad:latest": "truncated"}  # type: ignore[misc]
+    roster = Roster(seated(one))
+    await roster.refresh()
+    for name in ("bad", "BAD:latest"):
+        with pytest.raises(ModelBroken, match="bad:latest on one cannot be used: truncated"):
+            await roster.resolve(name)
+    await roster.close()
+
+
+async def test_a_fault_in_reading_a_list_is_told_and_does_not_end_the_asking() -> None:
+    answers = ["fault"]
+
+    async def faulty() -> tuple[ModelCard, ...]:
+        if answers:
+            raise KeyError(answers.pop())
+        return (ModelCard(id="a"),)
+
+    roster = Roster(seated(Plain("one", faulty)))
+    await roster.refresh()
+    error = roster.entries["one"].error
+    assert error is not None and error.status == 500
+    await roster.refresh()
+    assert ids(roster) == ["a"]
     await roster.close()
 
 

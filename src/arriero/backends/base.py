@@ -67,6 +67,11 @@ class Backend(Protocol):
     forwards_client: bool
     silent: bool
 
+    @property
+    def broken(self) -> Mapping[str, str]:
+        """Models that are there and cannot be used, by id, each with the reason."""
+        ...
+
     def at_hand(self, want: Want) -> Place | None:
         """A place that can answer at once, `None` where it has to be reached: the way without a task."""
         ...

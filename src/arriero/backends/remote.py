@@ -1,6 +1,7 @@
 """The kinds `openai` and `ollama`: a model server somewhere else, reached over HTTP."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import msgspec
 from msgspec import Struct
@@ -64,6 +65,7 @@ class Remote:
     has_memory = False
     curated = False
     silent = False
+    broken: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, settings: RemoteSettings) -> None:
         """Raises ValueError for a URL, a proxy or a CA file that cannot be used."""

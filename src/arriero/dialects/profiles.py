@@ -217,7 +217,7 @@ _llama_server = Profile(
     details_path="/props",
 )
 
-# The same server as arriero's own child process.
+# The same server as arriero's own child process. It refuses an empty text where the vocabulary has no start token.
 _engine = Profile(
     name="engine",
     error_type="engine_error",
@@ -225,7 +225,6 @@ _engine = Profile(
     think=_llama_server.think,
     reasoning_input="reasoning_content",
     completion_schema="json_schema",
-    blank_input=True,
     details_path="/props",
 )
 

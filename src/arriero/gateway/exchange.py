@@ -27,6 +27,7 @@ from arriero.errors import (
     BackendError,
     BackendUnreachable,
     ClientGone,
+    EngineCrashed,
     ModelNotFound,
     NoBackend,
     Retry,
@@ -173,6 +174,7 @@ class Exchange:
     async def _drive(self, last: ArrieroError | None) -> None:
         model = self.outcome.model = self.outcome.model or self._model()
         offers = await self._offers(model)
+        again = False
         while True:
             try:
                 ready = self._ready(decide(offers, self._roster.members(offers), self._tried))
@@ -182,6 +184,11 @@ class Exchange:
                 self._begin_again()
                 continue
             except NoBackend:
+                if isinstance(last, EngineCrashed) and not again:
+                    # Its process died, maybe long before: the engine starts another one.
+                    again = True
+                    self._tried.clear()
+                    continue
                 if last is not None:
                     raise last from None
                 raise
@@ -286,6 +293,11 @@ class Exchange:
                 return None
             attempt, call = self._prepared(ready, place)
             return await self._send(place, attempt, call)
+        except (BackendBroken, BackendUnreachable) as error:
+            if place is None:
+                raise
+            # A cut may be a crash, which takes a moment to be known; an answer of the backend's own is none.
+            raise await place.diagnose() or error from None
         finally:
             self._give_back(ready, place)
 
@@ -304,11 +316,11 @@ class Exchange:
             lane.on_pause = lane.on_resume = None
             self._note(attempt)
         if error is not None and not attempt.told:
-            if isinstance(error, BackendBroken | BackendUnreachable):
-                # A cut may be a crash, which takes a moment to be known; an answer of the backend's own is none.
+            if not lane.started:
+                raise error
+            if isinstance(error, BackendBroken):
                 error = await place.diagnose() or error
-            if lane.started:
-                attempt.tell(error)
+            attempt.tell(error)
         return error
 
     def _at_once(self) -> bool:

@@ -43,6 +43,10 @@ class Pipe(Protocol):
     def close(self, now_ns: int) -> bytes: ...
 
 
+MAX_WHOLE_BYTES = 512 * 1024 * 1024
+"""An answer that has to be held and is longer than this is none. Vectors and sounds are long; nothing is this long."""
+
+
 class Relay:
     """Bytes as they are: `feed(x) is x`."""
 
@@ -81,6 +85,7 @@ class Renamed:
         data = self._rest + data
         cut = data.rfind(b"\n") + 1
         self._rest = data[cut:]
+        _check_length(len(self._rest))
         return b"".join(map(self._renamed, data[:cut].splitlines(keepends=True))) if cut else b""
 
     def close(self, now_ns: int) -> bytes:
@@ -136,7 +141,18 @@ class Transcode:
 class Gather:
     """A whole body, decoded at its end and encoded as a whole, or as a stream where the client asked for one."""
 
-    __slots__ = ("_context", "_driver", "_endpoint", "_filters", "_pieces", "_stream", "failed", "over", "usage")
+    __slots__ = (
+        "_context",
+        "_driver",
+        "_endpoint",
+        "_filters",
+        "_pieces",
+        "_size",
+        "_stream",
+        "failed",
+        "over",
+        "usage",
+    )
 
     def __init__(
         self,
@@ -153,12 +169,15 @@ class Gather:
         self._filters = filters
         self._stream = stream
         self._pieces: list[bytes] = []
+        self._size = 0
         self.failed: ArrieroError | None = None
         self.over = False
         self.usage: Usage | None = None
 
     def feed(self, data: bytes, now_ns: int) -> bytes:
         self._pieces.append(data)
+        self._size += len(data)
+        _check_length(self._size)
         return b""
 
     def close(self, now_ns: int) -> bytes:
@@ -207,6 +226,11 @@ class Fold:
         if self._folder.failed is not None:
             raise error_of(self._folder.failed)
         return b""
+
+
+def _check_length(size: int) -> None:
+    if size > MAX_WHOLE_BYTES:
+        raise BackendBroken(f"the backend's answer goes on past {MAX_WHOLE_BYTES} bytes")
 
 
 def error_of(failed: Failed) -> BackendError:

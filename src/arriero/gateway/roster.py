@@ -16,7 +16,7 @@ from msgspec import Struct
 from arriero.backends.base import Backend
 from arriero.canonical.catalog import Capability, LoadedModel, ModelCard
 from arriero.canonical.requests import FOREVER
-from arriero.errors import ArrieroError, BackendTimeout, BackendUnreachable, ModelNotFound
+from arriero.errors import ArrieroError, BackendTimeout, BackendUnreachable, InternalError, ModelBroken, ModelNotFound
 from arriero.routing.fleet import Member
 from arriero.routing.names import Names, Offer, Patterns, key_of
 
@@ -57,12 +57,13 @@ class Seat(Struct, frozen=True, kw_only=True):
 class Entry:
     """One backend and what is known of it now. `healthy` is `None` before the first answer or failure."""
 
-    __slots__ = ("asked", "asking", "backend", "cards", "error", "healthy", "in_flight", "seat", "used")
+    __slots__ = ("asked", "asking", "backend", "broken", "cards", "error", "healthy", "in_flight", "seat", "used")
 
     def __init__(self, backend: Backend, seat: Seat) -> None:
         self.backend = backend
         self.seat = seat
         self.cards: tuple[ModelCard, ...] = ()
+        self.broken: dict[str, str] = {}
         self.healthy: bool | None = None
         self.error: ArrieroError | None = None
         self.in_flight = 0
@@ -149,6 +150,7 @@ class Roster:
         try:
             return self.names.resolve(text)
         except ModelNotFound:
+            self._check_broken(text)
             if self._unknown_model != "any":
                 raise missing from None
         offers = tuple(
@@ -159,6 +161,13 @@ class Roster:
         if not offers:
             raise missing
         return offers
+
+    def _check_broken(self, text: str) -> None:
+        """A model that is there and cannot be used is not unknown: the reason is the answer."""
+        for entry in self.entries.values():
+            for id, reason in entry.broken.items():
+                if key_of(id) == key_of(text):
+                    raise ModelBroken(f"{id} on {entry.backend.name} cannot be used: {reason}")
 
     async def refresh(self, *, older_than: float = 0.0) -> None:
         """Ask every backend whose answer is older than this many seconds; returns when all have answered or failed."""
@@ -190,14 +199,26 @@ class Roster:
             self._failed(entry, BackendTimeout(f"{name} did not list its models within {limit:g} s"))
         except ArrieroError as error:
             self._failed(entry, error)
+        except Exception as error:
+            # A fault of arriero's in reading one backend's list must not end the asking, nor hide.
+            log.error("a model list met a fault of arriero", backend=name, exc_info=error)
+            self._failed(entry, InternalError(f"arriero could not read the model list of {name}; its log says more"))
         else:
             if entry.healthy is not True:
                 log.info("backend answers", backend=name, models=len(cards))
             entry.healthy, entry.error = True, None
+            self._note_broken(entry)
             cards = self._completed(entry, cards)
             if cards != entry.cards:
                 entry.cards = cards
                 self.names = self._index()
+
+    def _note_broken(self, entry: Entry) -> None:
+        broken = dict(entry.backend.broken)
+        for id, reason in broken.items():
+            if entry.broken.get(id) != reason:
+                log.warning("model cannot be used", backend=entry.backend.name, model=id, reason=reason)
+        entry.broken = broken
 
     def _failed(self, entry: Entry, error: ArrieroError) -> None:
         if entry.healthy is not False:

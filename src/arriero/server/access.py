@@ -70,6 +70,8 @@ class Access:
             if name == b"origin":
                 origin = value
             elif name == b"host":
+                if host is not None and host != value:
+                    return _FORBIDDEN  # whoever reads the other one would be deceived
                 host = value
         if self._checks_host and not self._host_allowed(host or b""):
             return _FORBIDDEN

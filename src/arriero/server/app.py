@@ -32,11 +32,12 @@ log = structlog.get_logger("arriero.server")
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """Bytes a request may have, and seconds its head may take."""
+    """Bytes a request may have, and seconds: for its whole head, and between two pieces of its body."""
 
     max_body_bytes: int = 100 * 1024 * 1024
     max_header_bytes: int = 32 * 1024
     head_seconds: float = 30.0
+    body_seconds: float = 60.0
 
 
 class App:
@@ -57,6 +58,7 @@ class App:
         self.max_body_bytes = limits.max_body_bytes
         self.max_header_bytes = limits.max_header_bytes
         self.head_seconds = limits.head_seconds
+        self.body_seconds = limits.body_seconds
         self._dialects = dialects
         self._policy = policy
         self._ids = secrets.token_hex(4)

@@ -289,6 +289,7 @@ class FastProtocol(HttpToolsProtocol):
         self.knows_chunks = True
         self._head_bytes = 0
         self._read_bytes = 0
+        self._last_read = 0.0
         self._idle_since: float | None = None
         self._in_head = True
         self._head_ended = False
@@ -310,8 +311,9 @@ class FastProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
+        self._last_read = self.loop.time()
         if self.head_since is None and self._in_head:
-            self.head_since = self.loop.time()
+            self.head_since = self._last_read
         self._idle_since = None
         self._read_bytes = len(data)
         all_head, self._head_ended = self._in_head, False
@@ -491,6 +493,14 @@ class FastProtocol(HttpToolsProtocol):
             self.transport.close()  # opened in advance and never used: nothing was asked, nothing is answered
         else:
             self._refuse(RequestTimeout(f"the request head did not come within {seconds:g} s"))
+
+    def expire_body(self, now: float, seconds: float) -> None:
+        """Close a connection whose request body has stopped coming, though nobody keeps it from coming."""
+        cycle: Any = self.cycle
+        if cycle is None or not cycle.more_body or cycle.response_complete or self.flow.read_paused or self._in_head:
+            return
+        if now - self._last_read > seconds and not self.transport.is_closing():
+            self._refuse(RequestTimeout(f"nothing came of the request body for {seconds:g} s"))
 
     def expire_idle(self, now: float, seconds: float) -> None:
         """Close a connection that waits for another request for too long."""

@@ -395,8 +395,11 @@ def test_nothing_is_told_after_a_close_in_the_head_callback() -> None:
     assert wire.aborted and log.told == [ANSWERS["sized"][1][0], "lost"]
 
 
-def test_head_and_body_go_out_in_one_write() -> None:
-    assert begun(body=b"{}")[1].writes == [REQUEST + b"{}"]
+async def test_head_and_body_go_out_in_one_write_at_the_end_of_the_turn() -> None:
+    wire = begun(body=b"{}")[1]
+    assert wire.writes == []
+    await asyncio.sleep(0)
+    assert wire.writes == [REQUEST + b"{}"]
 
 
 def test_a_large_body_is_not_copied_behind_the_head() -> None:

@@ -396,7 +396,8 @@ def test_embed() -> None:
     base = {"model": "far", "encoding_format": "float"}
     assert embed("openai", inputs=("a",)) == base | {"input": ["a"]}
     assert embed("openai", inputs=("a", "")) == base | {"input": ["a", " "]}
-    assert embed("engine", inputs=("a", "")) == base | {"input": ["a", ""]}
+    assert embed("llama-server", inputs=("a", "")) == base | {"input": ["a", ""]}
+    assert embed("engine", inputs=("a", "")) == base | {"input": ["a", " "]}
     assert embed("openai", inputs=((1, 2), (3,))) == base | {"input": [[1, 2], [3]]}
     assert embed("openai", inputs=("a",), dimensions=64) == base | {"input": ["a"], "dimensions": 64}
     assert embed("mistral", inputs=("a",), dimensions=64) == base | {"input": ["a"], "output_dimension": 64}

@@ -9,6 +9,7 @@ from msgspec import Struct
 from arriero.backends.base import Want
 from arriero.backends.engine.engine import Engine
 from arriero.backends.engine.instance import Lease
+from arriero.backends.engine.models import model_id
 from arriero.backends.http.call import Call, Headers, Timeouts
 from arriero.canonical.catalog import Capability, LoadedModel, ModelCard, ModelDetail
 from arriero.canonical.requests import EmbedRequest
@@ -138,6 +139,11 @@ class EngineBackend:
         if self.engine.missing() is not None:
             return ()
         return tuple(_spoken(card) for card in await self.engine.list_models())
+
+    @property
+    def broken(self) -> Mapping[str, str]:
+        """Files that are no usable models, by the id that they would have."""
+        return {model_id(path.stem): reason for path, reason in self.engine.broken.items()}
 
     async def list_loaded(self) -> tuple[LoadedModel, ...]:
         """The models that have a process."""

@@ -57,6 +57,11 @@ class Scripted:
         self._pool: Pool | None = None
         self._folder: Path | None = None
 
+    @property
+    def broken(self) -> Mapping[str, str]:
+        """A script's models always work."""
+        return {}
+
     def at_hand(self, want: Want) -> None:
         """None: the server may have to be started first."""
         return None

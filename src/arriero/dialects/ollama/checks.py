@@ -10,7 +10,7 @@ unless told `false`, and any other backend follows its own default.
 from collections.abc import Callable
 
 from arriero.canonical.catalog import Capability, ModelCard
-from arriero.canonical.requests import ChatRequest, CompletionRequest, Request, Think
+from arriero.canonical.requests import ChatRequest, CompletionRequest, Image, Request, Think
 from arriero.dialects.ollama import names
 from arriero.dialects.ollama.golang import quote
 from arriero.errors import UnsupportedCapability
@@ -61,7 +61,18 @@ def _inserts(request: Request) -> bool:
     return isinstance(request, CompletionRequest) and request.suffix is not None
 
 
+def _looks(request: Request) -> bool:
+    match request:
+        case ChatRequest():
+            return any(isinstance(part, Image) for message in request.messages for part in message.parts)
+        case CompletionRequest():
+            return bool(request.images)
+        case _:
+            return False
+
+
 _NEEDS: tuple[tuple[Capability, Callable[[Request], bool]], ...] = (
     (Capability.INSERT, _inserts),
     (Capability.TOOLS, _has_tools),
+    (Capability.VISION, _looks),
 )

@@ -214,8 +214,10 @@ def check_chat(request: Request, card: ModelCard) -> None:
 
 
 def check_completion(request: Request, card: ModelCard) -> None:
-    """Raises `UnsupportedCapability` for a model that generates no text."""
+    """Raises `UnsupportedCapability` for a model that generates no text, or cannot fill in before a suffix."""
     assert isinstance(request, CompletionRequest)
+    if request.suffix and card.capabilities is not None and Capability.INSERT not in card.capabilities:
+        raise UnsupportedCapability(f'"{request.model}" does not support insert')
     if card.capabilities is not None and Capability.COMPLETION not in card.capabilities:
         raise UnsupportedCapability(f'"{request.model}" does not support generate')
 
