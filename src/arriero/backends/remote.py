@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import msgspec
+import structlog
 from msgspec import Struct
 
 from arriero.backends.base import Want
@@ -18,6 +19,8 @@ from arriero.dialects.ollama import catalog as ollama_catalog
 from arriero.dialects.openai import catalog as openai_catalog
 from arriero.dialects.profiles import Profile
 from arriero.errors import BackendError
+
+log = structlog.get_logger("arriero.backends")
 
 
 class RemoteSettings(Struct, frozen=True, kw_only=True):
@@ -105,9 +108,13 @@ class Remote:
         """Close the connections that are idle."""
         self.pool.close()
 
-    async def ask(self, method: str, path: str, body: bytes = b"") -> bytes:
-        """A small call of the gateway's own; the body of a good answer. Raises `BackendError`."""
-        call = Call(method, self.pool.origin.target(path), self.headers, body)
+    async def ask(self, method: str, path: str, body: bytes = b"", *, root: str | None = None) -> bytes:
+        """A small call of the gateway's own; the body of a good answer. `root` replaces the base URL's path.
+
+        Raises `BackendError`.
+        """
+        target = self.pool.origin.target(path) if root is None else root + path
+        call = Call(method, target, self.headers, body)
         head, answer = await self.pool.fetch(call)
         if head.status >= 300:
             raise backend_errors.read_error(head.status, answer, self.error_type)
@@ -124,8 +131,17 @@ class OpenAI(Remote):
         self.roots = {"openai": ""}
 
     async def list_models(self) -> tuple[ModelCard, ...]:
-        """The models of the API's own list, with what that list tells of them."""
-        return openai_catalog.read_models(await self.ask("GET", self.profile.models_path), self.profile)
+        """The models of the API's own list, with what it and the vendor's page of details tell of them."""
+        cards = openai_catalog.read_models(await self.ask("GET", self.profile.models_path), self.profile)
+        if self.profile.details_path is None:
+            return cards
+        try:
+            page = await self.ask("GET", self.profile.details_path, root=self.pool.origin.path.removesuffix("/v1"))
+            return openai_catalog.with_details(cards, page, self.profile)
+        except BackendError as error:
+            # An older server, or one behind a proxy that lets only /v1 through: the list alone is true as well.
+            log.debug("backend has no page of details", backend=self.name, error=error.message)
+            return cards
 
     async def show(self, card: ModelCard, verbose: bool) -> ModelDetail:
         """All there is to know is on the card."""

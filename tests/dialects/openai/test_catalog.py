@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from arriero.canonical.catalog import Capability, Listed, ModelCard
-from arriero.dialects.openai.catalog import Props, read_models, read_props, write_model, write_models
+from arriero.dialects.openai.catalog import Props, read_models, read_props, with_details, write_model, write_models
 from arriero.dialects.profiles import PROFILES
 from arriero.errors import BackendBroken
 from support.recordings import load
@@ -346,3 +346,34 @@ def test_props_onto_a_card() -> None:
 def test_props_of_nothing(body: bytes) -> None:
     with pytest.raises(BackendBroken):
         read_props(body)
+
+
+# ---- pages of details ----------------------------------------------------------------------------------------------
+
+LLAMA = PROFILES["llama-server"]
+
+
+def test_llama_servers_page_speaks_of_its_only_model() -> None:
+    page = (
+        b'{"default_generation_settings":{"n_ctx":8192},"chat_template":"x","modalities":{"vision":true},'
+        b'"chat_template_caps":{"supports_tools":true}}'
+    )
+    one, other = ModelCard(id="a", context_length=131072), ModelCard(id="b")
+    (better,) = with_details((one,), page, LLAMA)
+    assert (better.context_length, better.capabilities) == (
+        8192,
+        frozenset({Capability.COMPLETION, Capability.TOOLS, Capability.VISION}),
+    )
+    assert with_details((one, other), page, LLAMA) == (one, other)
+
+
+def test_lm_studios_other_list_knows_more_of_the_same_models() -> None:
+    page = b'{"data":[{"id":"b","type":"llm","max_context_length":32768,"loaded_context_length":4096}]}'
+    found = with_details((ModelCard(id="a"), ModelCard(id="b")), page, PROFILES["lmstudio"])
+    assert [(card.id, card.context_length) for card in found] == [("a", None), ("b", 4096)]
+
+
+@pytest.mark.parametrize("page", [b"<html>", b"[]", b"7"])
+def test_a_page_that_is_none_is_the_backends_fault(page: bytes) -> None:
+    with pytest.raises(BackendBroken):
+        with_details((ModelCard(id="a"),), page, LLAMA)

@@ -92,14 +92,15 @@ def show(
     shown_system = system or detail.system
     parameters = _parameters(detail, options or {})
     template = detail.template if detail.template is not None else _template(card)
-    fields: dict[str, object] = {
-        "license": detail.license,
+    # Four texts that strict clients (OllamaKit) decode as strings: empty where there is nothing to say.
+    shown: dict[str, object] = {
+        "license": detail.license or "",
         "modelfile": _modelfile(name, template, shown_system, parameters, detail.license),
         "parameters": "\n".join(f"{key:<{_PARAMETER_COLUMNS}} {value}" for key, value in parameters),
         "template": template,
-        "system": shown_system,
     }
-    shown = {key: value for key, value in fields.items() if value}
+    if shown_system:
+        shown["system"] = shown_system
     shown["details"] = _details(card)
     shown["model_info"] = _info(detail, basename or card.display_name or name, verbose)
     if detail.tensors:

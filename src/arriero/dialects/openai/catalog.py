@@ -208,6 +208,9 @@ def _of_lmstudio(kind: str, told: object) -> _Capabilities:
 # ---- llama-server's own page ---------------------------------------------------------------------------------------
 
 
+PROPS_PATH = "/props"
+
+
 class Props(Struct, frozen=True):
     """What `/props` of a llama-server tells of the model it runs. Each field is `None` where the server is silent."""
 
@@ -224,6 +227,18 @@ class Props(Struct, frozen=True):
             context_length=self.context_length or card.context_length,
             capabilities=self.capabilities or card.capabilities,
         )
+
+
+def with_details(cards: tuple[ModelCard, ...], body: bytes, profile: Profile) -> tuple[ModelCard, ...]:
+    """The cards of a model list with what the vendor's own page (`Profile.details_path`) knows better.
+
+    The page is llama-server's `/props`, which speaks of the one model the server runs, or another list with the same
+    ids. Raises `BackendBroken` for a page that is neither.
+    """
+    if profile.details_path == PROPS_PATH:
+        return (read_props(body).onto(cards[0]),) if len(cards) == 1 else cards
+    better = {card.id: card for card in read_models(body, profile)}
+    return tuple(better.get(card.id, card) for card in cards)
 
 
 _THINKS = ("enable_thinking", "<think>", "reasoning_content", "reasoning_effort")

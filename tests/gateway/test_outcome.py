@@ -1,0 +1,65 @@
+"""What an exchange says of itself when it ends."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from structlog.testing import CapturingLogger
+
+from arriero.errors import BackendUnreachable, BadRequest
+from arriero.gateway import outcome as module
+from arriero.gateway.outcome import Outcome, marks, report
+from support.lanes import inbound
+
+
+def test_an_exchange_that_got_nowhere_has_its_id_alone() -> None:
+    assert marks(Outcome(), "req1") == ((b"x-arriero-request-id", b"req1"),)
+
+
+def test_an_exchange_tells_its_way() -> None:
+    outcome = Outcome(
+        backend="gpu1", backend_model="qwen3:4b", reason="only", attempts=2, dropped=("num_ctx", "logit_bias")
+    )
+    assert marks(outcome, "req1") == (
+        (b"x-arriero-request-id", b"req1"),
+        (b"x-arriero-backend", b"gpu1"),
+        (b"x-arriero-model", b"qwen3:4b"),
+        (b"x-arriero-attempts", b"2"),
+        (b"x-arriero-reason", b"only"),
+        (b"x-arriero-dropped", b"num_ctx,logit_bias"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "field"), [("modèle", b"mod\\xe8le"), ("a\r\nset-cookie: x", b"a  set-cookie: x"), ("🦙", b"\\U0001f999")]
+)
+def test_a_models_name_cannot_break_the_head(model: str, field: bytes) -> None:
+    assert dict(marks(Outcome(backend_model=model), "r"))[b"x-arriero-model"] == field
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[CapturingLogger]:
+    logger = CapturingLogger()
+    monkeypatch.setattr(module, "log", structlog.wrap_logger(logger, processors=[]))
+    yield logger
+
+
+@pytest.mark.parametrize(
+    ("outcome", "level", "event"),
+    [
+        (Outcome(error=BackendUnreachable("refused")), "warning", "exchange failed"),
+        (Outcome(error=BadRequest("no model")), "info", "exchange failed"),
+        (Outcome(dropped=("num_ctx",)), "info", "parameters dropped"),
+    ],
+)
+def test_who_has_to_act_is_told(said: CapturingLogger, outcome: Outcome, level: str, event: str) -> None:
+    report(outcome, inbound("POST", "/api/chat", b"a secret prompt"))
+    (call,) = said.calls
+    assert (call.method_name, call.kwargs["event"], call.kwargs["request_id"]) == (level, event, "req1")
+    assert "secret" not in json.dumps(call.kwargs, default=str)
+
+
+def test_a_good_end_needs_no_word(said: CapturingLogger) -> None:
+    report(Outcome(model="m", attempts=1), inbound("POST", "/api/chat"))
+    assert said.calls == []
