@@ -9,7 +9,7 @@ from structlog.testing import CapturingLogger
 
 from arriero.errors import BackendUnreachable, BadRequest
 from arriero.gateway import outcome as module
-from arriero.gateway.outcome import Outcome, marks, report
+from arriero.gateway.outcome import Outcome, marks, report, report_attempt
 from support.lanes import inbound
 
 
@@ -58,6 +58,13 @@ def test_who_has_to_act_is_told(said: CapturingLogger, outcome: Outcome, level: 
     (call,) = said.calls
     assert (call.method_name, call.kwargs["event"], call.kwargs["request_id"]) == (level, event, "req1")
     assert "secret" not in json.dumps(call.kwargs, default=str)
+
+
+def test_an_attempt_that_came_to_nothing_is_told(said: CapturingLogger) -> None:
+    outcome = Outcome(model="m", backend="gpu1", attempts=1)
+    report_attempt(outcome, inbound("POST", "/api/chat"), BackendUnreachable("refused"))
+    (call,) = said.calls
+    assert (call.method_name, call.kwargs["backend"], call.kwargs["error"]) == ("warning", "gpu1", "refused")
 
 
 def test_a_good_end_needs_no_word(said: CapturingLogger) -> None:

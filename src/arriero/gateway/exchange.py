@@ -16,15 +16,14 @@ from typing import Any
 from msgspec import Struct
 
 from arriero.backends.base import Backend, Place, Want
-from arriero.backends.http.call import Call, Head, Headers
+from arriero.backends.http.call import Call, Head
 from arriero.canonical.events import Answer, Embeddings, Finished, Reason
 from arriero.canonical.requests import ChatRequest, EmbedRequest, Request
-from arriero.dialects.base import AnswerContext, Dialect, Driver, Endpoint, Operation, Target, Times
+from arriero.dialects.base import Dialect, Endpoint, Operation, Target
 from arriero.errors import (
     AmbiguousModel,
     ArrieroError,
     BackendBroken,
-    BackendError,
     BackendUnreachable,
     ClientGone,
     EngineCrashed,
@@ -33,13 +32,13 @@ from arriero.errors import (
     Retry,
 )
 from arriero.filters.rules import NO_CHANGES, Changes, Rule, apply, changes
-from arriero.filters.think import ThinkTagging
 from arriero.gateway import heads
+from arriero.gateway.answering import Answering, read_error
 from arriero.gateway.attempt import Attempt
 from arriero.gateway.embedding import embed
-from arriero.gateway.lane import Inbound, Lane, reply
-from arriero.gateway.outcome import Outcome, marks, report
-from arriero.gateway.pipes import Filtering, Fold, Gather, Pipe, Relay, Renamed, Transcode
+from arriero.gateway.lane import Inbound, Lane
+from arriero.gateway.outcome import Outcome, report, report_attempt
+from arriero.gateway.pipes import Pipe, Relay, Renamed
 from arriero.gateway.plan import Plan, driver_for, relayed, transcoded
 from arriero.gateway.roster import Entry, Roster
 from arriero.routing.decide import Decision, decide
@@ -48,7 +47,6 @@ from arriero.wire.splice import NotAnObject, has_other_case, peek
 
 _EMBEDS = frozenset({Operation.EMBED, Operation.EMBEDDINGS})
 GONE = "the client closed the connection"
-_TAGS, _INSIDE = (ThinkTagging(),), (ThinkTagging(inside=True),)
 _REASONS = {True: Reason.UNLOAD, False: Reason.LOAD}
 
 
@@ -90,6 +88,7 @@ class Exchange:
     """
 
     __slots__ = (
+        "_answering",
         "_decoded",
         "_dialect",
         "_dialects",
@@ -100,7 +99,6 @@ class Exchange:
         "_policy",
         "_roster",
         "_spawn",
-        "_stream",
         "_tried",
         "outcome",
     )
@@ -126,10 +124,10 @@ class Exchange:
         self._policy = policy
         self._spawn = spawn
         self._decoded: Request | None = None
-        self._stream = endpoint.stream_default
         self._odd = False  # only the dialect's lenient rules can read the body: it cannot be relayed
         self._tried: set[tuple[str, str]] = set()
         self.outcome = Outcome()
+        self._answering = Answering(inbound, lane, dialect, endpoint, self.outcome, policy.rules)
 
     def start(self) -> Coroutine[Any, Any, None] | None:
         """The first attempt by callbacks alone; `None` when it is on its way. Otherwise what has to be awaited."""
@@ -140,6 +138,10 @@ class Exchange:
             pass  # `run` meets the same error, and knows what follows from it
         self._begin_again()
         return self.run()
+
+    def _fail(self, error: ArrieroError) -> None:
+        self.outcome.error = error
+        self._answering.error(error)
 
     def _begin_again(self) -> None:
         self._tried.clear()
@@ -159,7 +161,7 @@ class Exchange:
                 raise asyncio.CancelledError
             await self._drive(self._after(*failed) if failed is not None else None)
         except ArrieroError as error:
-            self._answer_error(error)
+            self._fail(error)
         except asyncio.CancelledError:
             if not lane.gone:
                 raise
@@ -205,11 +207,12 @@ class Exchange:
     def _after(self, ready: Ready, error: ArrieroError) -> ArrieroError:
         """Draws the consequences of a failed attempt; raises the error where no other may follow."""
         self._roster.blame(ready.offer.backend, error)
-        self.outcome.error = error
         if self._lane.started:
+            self.outcome.error = error
             return error
         if error.retry is not Retry.ELSEWHERE or self.outcome.attempts >= self._policy.attempts:
             raise error
+        report_attempt(self.outcome, self._inbound, error)
         return error
 
     async def _offers(self, model: str) -> Sequence[Offer]:
@@ -230,10 +233,10 @@ class Exchange:
             # Odd, empty or broken: the dialect's own reading decides, and knows the words for what is wrong.
             request = self._request
             self._odd = True
-            self._stream = not isinstance(request, EmbedRequest) and request.stream
+            self._answering.stream = not isinstance(request, EmbedRequest) and request.stream
             return request.model
         if stream is not None:
-            self._stream = stream and self._endpoint.encoder is not None
+            self._answering.stream = stream and self._endpoint.encoder is not None
         return model
 
     @property
@@ -268,7 +271,7 @@ class Exchange:
             if request.model != outcome.model:
                 raise Misread(request.model)
             if not isinstance(request, EmbedRequest):
-                self._stream = request.stream
+                self._answering.stream = request.stream
             self._endpoint.check(request, offer.card)
         return Ready(offer, entry, relay, made, request, _want(offer, request))
 
@@ -395,30 +398,27 @@ class Exchange:
             whole: Answer | Embeddings = Embeddings(())
         else:
             whole = Answer(finished=Finished(_REASONS[request.keep_alive == 0]))
-        self._reply(self._endpoint.encode(whole, self._context(request, time_ns()), time_ns()))
+        self._answering.whole(whole, request, time_ns())
         return True
 
     def _prepared(self, ready: Ready, place: Place) -> tuple[Attempt, Call]:
         """What goes out, and who takes the answer."""
-        backend, lane = ready.entry.backend, self._lane
+        backend = ready.entry.backend
         plan = self._plan(ready, place)
         driver, sent_ns = plan.driver, time_ns()
         self.outcome.relayed, self.outcome.dropped = driver is None, plan.dropped
 
         def choose(head: Head) -> Pipe:
             if driver is not None:
-                return self._pipe(head, driver, sent_ns)
+                return self._answering.pipe(head, driver, self._request, sent_ns)
             return Relay() if plan.typed is None else Renamed(place.model, plan.typed)
 
-        def read_error(head: Head, body: bytes) -> BackendError:
-            return _read_error(plan.dialect, backend, head, body)
-
         attempt = Attempt(
-            lane,
+            self._lane,
             choose=choose,
-            head_of=self._head_of,
-            read_error=read_error,
-            stream_error=self._dialect.write_stream_error if self._stream else None,
+            head_of=self._answering.head,
+            read_error=partial(read_error, plan.dialect, backend),
+            stream_error=self._dialect.write_stream_error if self._answering.stream else None,
             relay_errors=driver is None,
         )
         target = place.pool.origin.target(plan.path)
@@ -455,70 +455,10 @@ class Exchange:
             batch=backend.profile.embed_batch,
             encode=lambda wanted: driver.encode(wanted, target),
             call=lambda out: Call("POST", place.pool.origin.target(root + out.path), headers, out.body),
-            read_error=lambda head, body: _read_error(dialect, backend, head, body),
+            read_error=lambda head, body: read_error(dialect, backend, head, body),
         )
         self.outcome.relayed, self.outcome.dropped, self.outcome.usage = False, dropped, whole.usage
-        self._reply(self._endpoint.encode(whole, self._context(request, sent_ns), time_ns()))
-
-    def _reply(self, body: bytes) -> None:
-        """A whole answer that was made here."""
-        marked = marks(self.outcome, self._inbound.request_id)
-        reply(self._lane, 200, ((b"content-type", self._endpoint.whole_type), *marked), body)
-
-    # ---- 4: the answer ---------------------------------------------------------------------------------------------
-
-    def _pipe(self, head: Head, driver: Driver, sent_ns: int) -> Pipe:
-        content_type = (head.get(b"content-type") or b"").lower()
-        request = self._request
-        context = self._context(request, sent_ns)
-        filters = self._filters(request)
-        # A body that does not say it is JSON is a stream if a stream was asked for: some servers mark theirs as text.
-        streams = (
-            b"event-stream" in content_type
-            or b"ndjson" in content_type
-            or (self._stream and b"json" not in content_type)
-        )
-        if not streams or driver.decoder is None:
-            return Gather(driver, self._endpoint, context, filters, stream=self._stream)
-        if self._stream and self._endpoint.encoder is not None:
-            return Transcode(driver.decoder(), filters, self._endpoint.encoder(context))
-        return Fold(driver.decoder(), self._endpoint, context, filters)
-
-    def _filters(self, request: Request) -> Sequence[Filtering]:
-        if not isinstance(request, ChatRequest):
-            return ()
-        rules = self._policy.rules
-        names = (self.outcome.backend_model or request.model, request.model)
-        said = [rule.think_tags for rule in rules if rule.covers(*names)] if rules else []
-        return () if False in said else _INSIDE if True in said else _TAGS
-
-    def _context(self, request: Request, sent_ns: int) -> AnswerContext:
-        model = self.outcome.model or request.model
-        return AnswerContext(model, request, Times(self._inbound.received_ns, sent_ns), self._inbound.request_id)
-
-    def _head_of(self, head: Head, relayed: bool) -> Headers:
-        marked = marks(self.outcome, self._inbound.request_id)
-        if relayed:
-            return heads.to_client(head) + marked
-        content_type = self._endpoint.stream_type if self._stream else self._endpoint.whole_type
-        return ((b"content-type", content_type), *marked)
-
-    def _answer_error(self, error: ArrieroError) -> None:
-        self.outcome.error = error
-        if self._lane.started:
-            return
-        answer = self._dialect.write_error(error, self._stream)
-        headers: Headers = ((b"content-type", answer.content_type), *marks(self.outcome, self._inbound.request_id))
-        if error.retry_after is not None:
-            headers += ((b"retry-after", b"%d" % max(1, round(error.retry_after))),)
-        reply(self._lane, answer.status, headers, answer.body)
-
-
-def _read_error(dialect: Dialect, backend: Backend, head: Head, body: bytes) -> BackendError:
-    error = dialect.read_error(head.status, body, backend.error_type)
-    told = head.get(b"retry-after")
-    error.retry_after = float(told) if told is not None and told.isdigit() else None
-    return error
+        self._answering.whole(whole, request, sent_ns)
 
 
 def _is_load(request: Request | None) -> bool:

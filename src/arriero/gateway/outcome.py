@@ -72,6 +72,19 @@ def report(outcome: Outcome, inbound: Inbound) -> None:
         )
 
 
+def report_attempt(outcome: Outcome, inbound: Inbound, error: ArrieroError) -> None:
+    """A log line for an attempt that came to nothing, where another backend may be tried."""
+    log.warning(
+        "attempt failed",
+        request_id=inbound.request_id,
+        model=outcome.model,
+        backend=outcome.backend,
+        attempt=outcome.attempts,
+        status=error.status,
+        error=error.message,
+    )
+
+
 @lru_cache(maxsize=1024)  # the same few names in every answer
 def _field(text: str) -> bytes:
     """A header field's value: model names may hold anything."""

@@ -1,0 +1,100 @@
+"""What the client of an exchange is told: the head, the way of the body, errors, and answers that are made here."""
+
+from collections.abc import Sequence
+from time import time_ns
+
+from arriero.backends.base import Backend
+from arriero.backends.http.call import Head, Headers
+from arriero.canonical.requests import ChatRequest, Request
+from arriero.dialects.base import AnswerContext, Dialect, Driver, Endpoint, Times, WholeAnswer
+from arriero.errors import ArrieroError, BackendError
+from arriero.filters.rules import Rule
+from arriero.filters.think import ThinkTagging
+from arriero.gateway import heads
+from arriero.gateway.lane import Inbound, Lane, reply
+from arriero.gateway.outcome import Outcome, marks
+from arriero.gateway.pipes import Filtering, Fold, Gather, Pipe, Transcode
+
+_TAGS, _INSIDE = (ThinkTagging(),), (ThinkTagging(inside=True),)
+
+
+class Answering:
+    """The answering side of one exchange. `stream`: the client asked for a stream, as far as is known by now."""
+
+    __slots__ = ("_dialect", "_endpoint", "_inbound", "_lane", "_outcome", "_rules", "stream")
+
+    def __init__(
+        self,
+        inbound: Inbound,
+        lane: Lane,
+        dialect: Dialect,
+        endpoint: Endpoint,
+        outcome: Outcome,
+        rules: Sequence[Rule],
+    ) -> None:
+        self._inbound = inbound
+        self._lane = lane
+        self._dialect = dialect
+        self._endpoint = endpoint
+        self._outcome = outcome
+        self._rules = rules
+        self.stream = endpoint.stream_default
+
+    def pipe(self, head: Head, driver: Driver, request: Request, sent_ns: int) -> Pipe:
+        """From a backend's body to the client's, where the bytes cannot be relayed."""
+        content_type = (head.get(b"content-type") or b"").lower()
+        context, filters = self._context(request, sent_ns), self._filters(request)
+        # A body that does not say it is JSON is a stream if a stream was asked for: some servers mark theirs as text.
+        streams = (
+            b"event-stream" in content_type
+            or b"ndjson" in content_type
+            or (self.stream and b"json" not in content_type)
+        )
+        if not streams or driver.decoder is None:
+            return Gather(driver, self._endpoint, context, filters, stream=self.stream)
+        if self.stream and self._endpoint.encoder is not None:
+            return Transcode(driver.decoder(), filters, self._endpoint.encoder(context))
+        return Fold(driver.decoder(), self._endpoint, context, filters)
+
+    def head(self, head: Head, relayed: bool) -> Headers:
+        """The fields of an answer that a backend gave."""
+        marked = marks(self._outcome, self._inbound.request_id)
+        if relayed:
+            return heads.to_client(head) + marked
+        content_type = self._endpoint.stream_type if self.stream else self._endpoint.whole_type
+        return ((b"content-type", content_type), *marked)
+
+    def whole(self, answer: WholeAnswer, request: Request, sent_ns: int) -> None:
+        """An answer that was made here; never a stream."""
+        body = self._endpoint.encode(answer, self._context(request, sent_ns), time_ns())
+        marked = marks(self._outcome, self._inbound.request_id)
+        reply(self._lane, 200, ((b"content-type", self._endpoint.whole_type), *marked), body)
+
+    def error(self, error: ArrieroError) -> None:
+        """An error in place of an answer; nothing if an answer has begun."""
+        if self._lane.started:
+            return
+        answer = self._dialect.write_error(error, self.stream)
+        headers: Headers = ((b"content-type", answer.content_type), *marks(self._outcome, self._inbound.request_id))
+        if error.retry_after is not None:
+            headers += ((b"retry-after", b"%d" % max(1, round(error.retry_after))),)
+        reply(self._lane, answer.status, headers, answer.body)
+
+    def _filters(self, request: Request) -> Sequence[Filtering]:
+        if not isinstance(request, ChatRequest):
+            return ()
+        names = (self._outcome.backend_model or request.model, request.model)
+        said = [rule.think_tags for rule in self._rules if rule.covers(*names)] if self._rules else []
+        return () if False in said else _INSIDE if True in said else _TAGS
+
+    def _context(self, request: Request, sent_ns: int) -> AnswerContext:
+        model = self._outcome.model or request.model
+        return AnswerContext(model, request, Times(self._inbound.received_ns, sent_ns), self._inbound.request_id)
+
+
+def read_error(dialect: Dialect, backend: Backend, head: Head, body: bytes) -> BackendError:
+    """A backend's error answer, with the seconds after which it wants to be asked again."""
+    error = dialect.read_error(head.status, body, backend.error_type)
+    told = head.get(b"retry-after")
+    error.retry_after = float(told) if told is not None and told.isdigit() else None
+    return error
