@@ -26,7 +26,7 @@ class Decision(Struct, frozen=True):
 
 def decide(offers: Sequence[Offer], fleet: Mapping[str, Member], tried: Collection[tuple[str, str]] = ()) -> Decision:
     """The offer to take. `tried` holds (backend, model id) pairs. Raises `NoBackend` or `Busy`."""
-    if len(offers) == 1 and not tried:
+    if not tried and len(offers) == 1:
         offer = offers[0]
         if fleet[offer.backend].full:
             raise Busy

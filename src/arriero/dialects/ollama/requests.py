@@ -91,7 +91,7 @@ def decode_chat(body: bytes) -> ChatRequest:
     return ChatRequest(
         model=read.model,
         messages=tuple([_message(message) for message in read.messages or ()]),
-        tools=tuple([_tool_of(raw) for raw in read.tools or () if bytes(raw) != b"null"]),
+        tools=tuple([_tool_of(raw) for raw in read.tools if bytes(raw) != b"null"]) if read.tools else (),
         sampling=sampling,
         format=read_format(bytes(read.format)),
         think=read_think(bytes(read.think)),
@@ -102,7 +102,7 @@ def decode_chat(body: bytes) -> ChatRequest:
         truncate=read.truncate,
         shift=read.shift,
         runner=runner,
-        extra=_kept(extra, _debug_render_only=read.debug_render_only or None),
+        extra=_kept(extra, _debug_render_only=True) if read.debug_render_only else extra,
         dialect=DIALECT_NAME,
     )
 
@@ -226,6 +226,8 @@ def is_load(request: Request) -> bool:
 
 
 def _message(body: MessageBody) -> Message:
+    if body.content and not (body.thinking or body.images or body.tool_calls or body.tool_call_id or body.tool_name):
+        return Message((body.role or "").lower(), (Text(body.content),))
     parts: list[Part] = []
     if body.thinking:
         parts.append(Thinking(body.thinking))
