@@ -93,6 +93,7 @@ class _Server(uvicorn.Server):
                     connection.expire_head(now, self._app.head_seconds)
                     connection.expire_body(now, self._app.body_seconds)
                     connection.expire_idle(now, KEEP_ALIVE_SECONDS)
+                    connection.expire_unread(now, self._app.unread_seconds)
         return await super().on_tick(counter)
 
 

@@ -32,12 +32,15 @@ log = structlog.get_logger("arriero.server")
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """Bytes a request may have, and seconds: for its whole head, and between two pieces of its body."""
+    """Bytes a request may have, and seconds: for its whole head, between two pieces of its body, and for as long as a
+    client may take nothing of its answer.
+    """
 
     max_body_bytes: int = 100 * 1024 * 1024
     max_header_bytes: int = 32 * 1024
     head_seconds: float = 30.0
     body_seconds: float = 60.0
+    unread_seconds: float = 300.0
 
 
 class App:
@@ -59,6 +62,7 @@ class App:
         self.max_header_bytes = limits.max_header_bytes
         self.head_seconds = limits.head_seconds
         self.body_seconds = limits.body_seconds
+        self.unread_seconds = limits.unread_seconds
         self._dialects = dialects
         self._policy = policy
         self._ids = secrets.token_hex(4)

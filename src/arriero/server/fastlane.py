@@ -23,6 +23,9 @@ from arriero.server.routes import Handler, Table
 HEAD_FIELDS = 128
 """More header fields than this are an attack, not a request."""
 
+PIECES = 256
+"""Pieces of a body that are kept one by one: each costs its object as well, and a chunk may be a single byte."""
+
 LINGER_SECONDS = 2.0
 """How long a client that was refused may go on sending."""
 
@@ -54,6 +57,7 @@ class FastLane:
         "_chunked",
         "_complete_body",
         "_extra",
+        "_gathered",
         "_handler",
         "_head",
         "_head_only",
@@ -99,6 +103,7 @@ class FastLane:
         self._headers = headers
         self._extra = extra
         self._pieces: list[bytes] = []
+        self._gathered = bytearray()
         self._size = 0
         self._complete_body = False
         self._begun = False
@@ -130,6 +135,9 @@ class FastLane:
             self.refuse(PayloadTooLarge(f"the request body is larger than {limit} bytes (limits.max_body_bytes)"))
         elif not self.response_complete:
             self._pieces.append(piece)
+            if len(self._pieces) == PIECES:
+                self._gathered += b"".join(self._pieces)
+                self._pieces.clear()
 
     def taken(self) -> None:
         """The body is complete."""
@@ -152,6 +160,9 @@ class FastLane:
             return
         protocol = self._protocol
         front = protocol.front
+        if self._gathered:
+            self._pieces.insert(0, bytes(self._gathered))
+            self._gathered = bytearray()
         body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces = []
         client = protocol.client[0] if protocol.client else None
@@ -289,6 +300,9 @@ class FastProtocol(HttpToolsProtocol):
         self.knows_chunks = True
         self._head_bytes = 0
         self._read_bytes = 0
+        self._idle_bytes = 0
+        self._unsent = 0
+        self._unsent_since = 0.0
         self._last_read = 0.0
         self._idle_since: float | None = None
         self._in_head = True
@@ -317,6 +331,7 @@ class FastProtocol(HttpToolsProtocol):
         self._idle_since = None
         self._read_bytes = len(data)
         all_head, self._head_ended = self._in_head, False
+        self._idle_bytes += len(data)
         self._feed(data)
         if all_head and self._in_head and not self._head_ended and not self._refused:
             # Not parsed into fields yet, but one endless line is a head as well. A read that ends a body counts for
@@ -324,6 +339,9 @@ class FastProtocol(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > self.front.max_header_bytes:
                 self._refuse_head()
+        elif self._idle_bytes > len(data) + self.front.max_header_bytes and not self._in_head and not self._refused:
+            # Trailers without end, or the extension of a chunk: the parser keeps them, and they are no body.
+            self._refuse_head()
 
     def _feed(self, data: bytes) -> None:
         while True:
@@ -350,13 +368,17 @@ class FastProtocol(HttpToolsProtocol):
         self.parser = httptools.HttpRequestParser(self)
         return head
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # trailers come here too, after everything was checked, and mean nothing
+            super().on_header(name, value)
+
     def on_message_begin(self) -> None:
         # uvicorn makes a scope here; a hot request needs none, so that it is made when ASGI turns out to be the way.
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
         self._in_head = True
-        self._head_bytes = 0
+        self._head_bytes = self._idle_bytes = 0
 
     def _by_asgi(self) -> None:
         """The ordinary way of a request whose head is here."""
@@ -368,6 +390,7 @@ class FastProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        self._idle_bytes = 0
         self._head_ended = True
         self.head_since = None
         if self._refused:
@@ -438,6 +461,7 @@ class FastProtocol(HttpToolsProtocol):
         cycle: Any = self.cycle
         if self._refused or self._upgrading:
             return
+        self._idle_bytes = 0
         if isinstance(cycle, FastLane):
             cycle.take(body)
         else:
@@ -506,6 +530,14 @@ class FastProtocol(HttpToolsProtocol):
         """Close a connection that waits for another request for too long."""
         if self._idle_since is not None and now - self._idle_since > seconds and not self.transport.is_closing():
             self.transport.close()
+
+    def expire_unread(self, now: float, seconds: float) -> None:
+        """Cut a connection whose client takes nothing of an answer any more: it would hold its backend for ever."""
+        unsent = self.transport.get_write_buffer_size()
+        if not unsent or unsent != self._unsent:
+            self._unsent, self._unsent_since = unsent, now
+        elif now - self._unsent_since > seconds:
+            self.transport.abort()
 
     def linger(self) -> None:
         """Close when the client has read the answer, though it is still sending.

@@ -32,7 +32,7 @@ class Table:
     """All routes of a server, looked up in one step."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
-        self._exact: Mapping[str, Sequence[Route]] = {}
+        self.routes = tuple(routes)
         exact: dict[str, list[Route]] = {}
         self._below: list[tuple[str, Route]] = []
         for route in routes:
@@ -40,7 +40,7 @@ class Table:
                 self._below.append((route.path[:-1], route))
             else:
                 exact.setdefault(route.path, []).append(route)
-        self._exact = exact
+        self._exact: Mapping[str, Sequence[Route]] = exact
         self.hot: Mapping[tuple[str, str], Handler] = {
             (route.path, method): route.handler for route in routes if route.hot for method in route.methods
         }
