@@ -44,6 +44,7 @@ TABLE = [
     ("BackendFailed", 502, "backend_error", Retry.ELSEWHERE, Blame.BACKEND),
     ("BackendRefused", 400, "backend_error", Retry.NEVER, Blame.CLIENT),
     ("ContextExceeded", 400, "backend_error", Retry.NEVER, Blame.CLIENT),
+    ("ModelMissing", 404, "model_not_found", Retry.ELSEWHERE, Blame.BACKEND),
     ("ToolsRefused", 400, "backend_error", Retry.NEVER, Blame.CLIENT),
     ("EngineError", 500, "engine_error", Retry.ELSEWHERE, Blame.BACKEND),
     ("EngineMissing", 503, "engine_error", Retry.ELSEWHERE, Blame.GATEWAY),

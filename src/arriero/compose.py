@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from arriero import __version__
 from arriero.backends.base import Backend
 from arriero.backends.http.call import Timeouts
-from arriero.backends.http.proxy import ProxySettings
 from arriero.backends.remote import Ollama, OpenAI, RemoteSettings
 from arriero.config import (
     BackendModels,
@@ -120,7 +119,7 @@ def _remote(config: Config, backend: OllamaConfig | OpenAIConfig) -> RemoteSetti
         timeouts=_timeouts(config, backend),
         verify=backend.tls.verify,
         ca_file=str(backend.tls.ca_file.expanduser()) if backend.tls.ca_file is not None else None,
-        proxy=_proxy(config, backend),
+        proxy=config.proxy_of(backend),
         openai_api=backend.openai_api if isinstance(backend, OllamaConfig) else True,
         user_agent=USER_AGENT,
     )
@@ -129,11 +128,6 @@ def _remote(config: Config, backend: OllamaConfig | OpenAIConfig) -> RemoteSetti
 def _timeouts(config: Config, backend: BackendConfig) -> Timeouts:
     merged = config.timeouts_of(backend)
     return Timeouts(merged.connect, merged.first_byte, merged.idle, merged.total)
-
-
-def _proxy(config: Config, backend: OllamaConfig | OpenAIConfig) -> ProxySettings:
-    url = config.proxy_of(backend)
-    return ProxySettings(https=url, http=url) if url is not None else ProxySettings()
 
 
 def _seat(config: Config, backend: BackendConfig) -> Seat:

@@ -245,6 +245,13 @@ class BackendRefused(BackendError):
     blame = Blame.CLIENT
 
 
+class ModelMissing(BackendError):
+    """The backend does not have a model that it listed, or was said to have. Another one may."""
+
+    status = 404
+    type = "model_not_found"
+
+
 class ContextExceeded(BackendRefused):
     """The prompt or an input is longer than the model's context."""
 

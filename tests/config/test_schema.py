@@ -3,6 +3,7 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
+from arriero.backends.http.proxy import ProxySettings
 from arriero.config import (
     BreakerConfig,
     Clamp,
@@ -11,6 +12,7 @@ from arriero.config import (
     FilterConfig,
     Knobs,
     LimitsConfig,
+    OllamaConfig,
     ProxyConfig,
     QueueConfig,
     RetryConfig,
@@ -110,40 +112,26 @@ def test_every_knob_but_stop_can_be_clamped() -> None:
     assert set(get_args(ClampKnob)) == set(Knobs.model_fields) - {"stop"}
 
 
+def test_proxies_are_the_transports_rules() -> None:
+    proxy = ProxyConfig.model_validate(
+        {"http": "plain:1", "https": "http://u:p@tls:2", "no_proxy": ["a", "10.0.0.0/8"]}
+    )
+    assert proxy.settings == ProxySettings(http="plain:1", https="http://u:p@tls:2", no="a,10.0.0.0/8")
+    assert ProxyConfig().settings == ProxySettings()
+
+
 @pytest.mark.parametrize(
-    ("url", "no_proxy", "expected"),
+    ("own", "expected"),
     [
-        ("http://a", (), "http://plain:1"),
-        ("https://a", (), "http://u:p@tls:2"),
-        ("https://localhost:8000", (), None),
-        ("https://127.9.9.9", (), None),
-        ("https://[::1]", (), None),
-        ("https://a", ("*",), None),
-        ("https://a", ("a",), None),
-        ("https://b.a", ("a",), None),
-        ("https://b.a", (".a",), None),
-        ("https://b.a", ("*.a",), None),
-        ("https://ba", ("a",), "http://u:p@tls:2"),
-        ("https://a", ("a:443",), None),
-        ("https://a", ("a:80",), "http://u:p@tls:2"),
-        ("https://10.1.2.3", ("10.0.0.0/8",), None),
-        ("https://11.1.2.3", ("10.0.0.0/8",), "http://u:p@tls:2"),
-        ("https://[fd00::1]", ("[fd00::1]:443",), None),
-        ("https://[fd00::1]", ("[fd00::1]",), None),
-        ("https://[fd00::1]", ("fd00::/8",), None),
-        ("https://a", ("",), "http://u:p@tls:2"),
+        (None, ProxySettings(all="http://all:1")),
+        ("direct", ProxySettings()),
+        ("own:2", ProxySettings(all="own:2")),
+        ("", ProxySettings(all="http://all:1")),
     ],
 )
-def test_proxies(url: str, no_proxy: tuple[str, ...], expected: str | None) -> None:
-    proxy = ProxyConfig.model_validate({"http": "plain:1", "https": "http://u:p@tls:2", "no_proxy": no_proxy})
-    assert proxy.for_url(url) == expected
-
-
-@pytest.mark.parametrize(
-    ("own", "expected"), [(None, "http://all:1"), ("direct", None), ("own:2", "http://own:2"), ("", "http://all:1")]
-)
-def test_a_backends_own_proxy_comes_first(own: str | None, expected: str | None) -> None:
+def test_a_backends_own_proxy_comes_first(own: str | None, expected: ProxySettings) -> None:
     backend = {"name": "a", "kind": "ollama", "url": "http://h", "proxy": own}
     config = Config.model_validate({"proxy": {"all": "http://all:1"}, "backends": [backend]})
-    assert config.proxy_of(config.backends[0]) == expected
-    assert config.proxy_of(EngineConfig(name="e")) is None
+    (built,) = config.backends
+    assert isinstance(built, OllamaConfig)
+    assert config.proxy_of(built) == expected

@@ -1,5 +1,6 @@
 import pytest
 
+from arriero.backends.http.proxy import ProxySettings
 from arriero.config import Address, Config, EngineConfig, Flags, OllamaConfig
 from support.config import Place, engine_of, key_of, names, openai_of
 
@@ -203,5 +204,4 @@ def test_a_port_that_cannot_be_in_ollama_host_is_a_warning(place: Place) -> None
 def test_a_socks_proxy_in_the_environment_is_a_warning(place: Place) -> None:
     loaded = place.load(env={"ALL_PROXY": "socks5://h:1", "HTTPS_PROXY": "http://u:p@h:2"})
     assert loaded.warnings == ("ALL_PROXY: is not an HTTP proxy and is not used",)
-    assert loaded.config.proxy.for_url("https://x") == "http://u:p@h:2"
-    assert loaded.config.proxy.for_url("http://x") is None
+    assert loaded.config.proxy.settings == ProxySettings(https="http://u:p@h:2")

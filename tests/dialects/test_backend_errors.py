@@ -13,6 +13,7 @@ from arriero.errors import (
     BackendUnauthorized,
     Blame,
     ContextExceeded,
+    ModelMissing,
     Retry,
     ToolsRefused,
 )
@@ -145,3 +146,26 @@ def test_a_model_without_tools_says_so_in_the_words_that_agents_look_for(status:
     assert isinstance(error, ToolsRefused)
     assert error.status == 400
     assert "does not support tools" in error.message and said in error.message
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"error":"model \'x\' not found"}', "model 'x' not found"),
+        (b'{"error":"model \\"x\\" not found, try pulling it first"}', 'model "x" not found, try pulling it first'),
+        (
+            b'{"error":{"message":"The model `x` does not exist","code":"model_not_found"}}',
+            "model not found: The model `x` does not exist",
+        ),
+        (b'{"error":{"message":"gone","code":"model_not_found"}}', "model not found: gone"),
+        (b'{"error":{"message":"No endpoints found for a/b."}}', "model not found: No endpoints found for a/b."),
+    ],
+)
+def test_a_model_that_the_backend_has_not_may_be_had_elsewhere(body: bytes, message: str) -> None:
+    error = read_error(404, body, "x_error")
+    assert isinstance(error, ModelMissing)
+    assert (error.status, error.type, error.retry, error.message) == (404, "model_not_found", Retry.ELSEWHERE, message)
+
+
+def test_an_unknown_page_is_no_unknown_model() -> None:
+    assert type(read_error(404, b'{"detail":"Not Found"}', "x_error")) is BackendRefused

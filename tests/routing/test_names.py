@@ -78,6 +78,12 @@ ALIASES = {
         ("deepseek/r1", "router=deepseek/r1:free"),
         ("Phi-4-GGUF", "gpu1=hf.co/unsloth/Phi-4-GGUF:Q4_K_M"),
         ("google/gemma3", "router=google/gemma3:27b"),
+        # Ollama's long form, and its word for what is not of its cloud.
+        ("registry.ollama.ai/library/gemma3:12b", "gpu2=gemma3:12b"),
+        ("library/gemma3:12b", "gpu2=gemma3:12b"),
+        ("registry.ollama.ai/deepseek/r1:free", "router=deepseek/r1:free"),
+        ("Gemma3:12b:local", "gpu2=gemma3:12b"),
+        ("library/own:latest:local", "lab=localhost:5000/own"),
     ],
 )
 def test_names(text: str, answer: str) -> None:
@@ -96,6 +102,9 @@ def test_names(text: str, answer: str) -> None:
         ("a=x/m b=y/m", "a/m", "a=x/m"),  # a pin looks at its own backend only
         ("a=x/m b=m", "a/m", "a=x/m"),
         ("a=m:7b b=m", "a/m", "a=m:7b"),
+        ("a=library/m b=m", "library/m", "a=library/m"),  # whole, without Ollama's library
+        ("library=x/m b=m", "library/m", "library=x/m"),
+        ("a=m:local b=m", "m:local", "a=m:local"),
     ],
 )
 def test_the_order(fleet: str, text: str, answer: str) -> None:
@@ -131,6 +140,7 @@ def test_an_ambiguity_names_the_candidates(text: str, candidates: tuple[str, ...
         ("gpu2/qwen3:4b", "model 'gpu2/qwen3:4b' not found"),
         ("gpu1/gpu1/llama3", "model 'gpu1/gpu1/llama3' not found"),
         ("r1:paid", "model 'r1:paid' not found"),
+        ("library/nope:local", "model 'library/nope:local' not found"),
         ("gone", "model 'gone' not found: none of nobody, nothing is there"),
     ],
 )

@@ -6,12 +6,12 @@ Only shapes, limits and derived answers live here; where a value comes from is t
 import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
+from arriero.backends.http.proxy import ProxySettings
 from arriero.canonical.catalog import Capability
-from arriero.config.backends import BackendConfig, Proxy, Section, TimeoutOverride
+from arriero.config.backends import BackendConfig, OllamaConfig, OpenAIConfig, Proxy, Section, TimeoutOverride
 from arriero.config.values import Address, Listen, OneOrMany, Port, Seconds, SecondsOrZero, Texts, parse_listen
 
 
@@ -294,39 +294,13 @@ class ProxyConfig(Section):
     no_proxy: Texts = ()
     """Hosts that are reached directly: names, `.suffixes`, addresses, networks, each with or without a port, or `*`."""
 
-    def for_url(self, url: str) -> str | None:
-        """The proxy URL (with its credentials) for a backend's URL; `None` is direct. Loopback is always direct."""
-        parts = urlsplit(url)
-        host, port = (parts.hostname or "").lower(), parts.port or (443 if parts.scheme == "https" else 80)
-        chosen = (self.https if parts.scheme == "https" else self.http) or self.all
-        if chosen is None or _is_loopback(host) or any(_exempt(entry, host, port) for entry in self.no_proxy):
-            return None
-        value = chosen.get_secret_value()
-        return value if "://" in value else f"http://{value}"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
-def _exempt(entry: str, host: str, port: int) -> bool:
-    """Whether one `no_proxy` entry covers a host."""
-    entry = entry.strip().lower()
-    if entry == "*":
-        return True
-    if entry.count(":") == 1 or entry.startswith("["):
-        entry, _, entry_port = entry.rpartition(":") if not entry.endswith("]") else (entry, "", "")
-        if entry_port and entry_port != str(port):
-            return False
-    entry = entry.strip("[]")
-    try:
-        return ipaddress.ip_address(host) in ipaddress.ip_network(entry, strict=False)
-    except ValueError:
-        suffix = entry.removeprefix("*").removeprefix(".")
-        return bool(suffix) and (host == suffix or host.endswith(f".{suffix}"))
+    @property
+    def settings(self) -> ProxySettings:
+        """The rules for a backend that names no proxy of its own. Holds the credentials."""
+        values = {
+            name: secret.get_secret_value() for name in ("http", "https", "all") if (secret := getattr(self, name))
+        }
+        return ProxySettings(**values, no=",".join(self.no_proxy))
 
 
 class Config(Section):
@@ -362,13 +336,9 @@ class Config(Section):
         """The timeouts of one backend: its own over the common ones."""
         return self.timeouts.overridden(backend.timeouts)
 
-    def proxy_of(self, backend: BackendConfig) -> str | None:
-        """The proxy URL (with its credentials) towards one backend, `None` for a direct connection."""
-        own = getattr(backend, "proxy", None)
-        url = getattr(backend, "url", None)
-        if own is None:
-            return self.proxy.for_url(url) if url else None
-        value: str = own.get_secret_value()
-        if value == "direct":
-            return None
-        return value if "://" in value else f"http://{value}"
+    def proxy_of(self, backend: OllamaConfig | OpenAIConfig) -> ProxySettings:
+        """The proxies towards one backend: its own one over the common rules; `direct` is none at all."""
+        if backend.proxy is None:
+            return self.proxy.settings
+        value = backend.proxy.get_secret_value()
+        return ProxySettings() if value == "direct" else ProxySettings(all=value)

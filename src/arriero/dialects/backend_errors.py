@@ -1,7 +1,7 @@
 """A backend's error answer, whatever its vendor's shape, turned into the error tree. Shared by the dialects that drive.
 
-The status decides the class. For two refusals that clients act on (too long a prompt, no tools) the vendor's code or
-words do: no two vendors have the same status for them, and reading their words is this border's work. The text is for
+The status decides the class. For the refusals that clients act on (too long a prompt, no tools, no such model) the
+vendor's code or words do: no two vendors have the same status for them, and reading their words is this border's work. The text is for
 people. The gateway's own credentials never show in it: a vendor's "incorrect API key" often repeats a part of the key.
 """
 
@@ -23,6 +23,7 @@ from arriero.errors import (
     BackendTimeout,
     BackendUnauthorized,
     ContextExceeded,
+    ModelMissing,
     ToolsRefused,
 )
 
@@ -74,11 +75,17 @@ _TOOLS = re.compile(
     r"|tools?`? (?:use|calling)?`? ?(?:is|are) not supported",
     re.IGNORECASE,
 )
+_MISSING = re.compile(
+    r"\bmodel_not_found\b|\bmodels?\b.{0,300}(?:not found|does not exist|doesn't exist)|not a valid model"
+    r"|no endpoints found for",
+    re.IGNORECASE | re.DOTALL,
+)
+NOT_FOUND = "not found"
 NO_TOOLS = "does not support tools"
 
 
 def _refused(status: int, body: bytes, message: str, type: str) -> BackendError:
-    """A refusal; the classes that clients act on answer 400, as Ollama does, whatever the vendor's status is."""
+    """A refusal; too long a prompt and tools answer 400, as Ollama does, whatever the vendor's status is."""
     # The codes beside the message, but no more of the body: some vendors repeat the prompt in it.
     said = " ".join((message, *(code.decode() for code in _CODE.findall(body[:4096]))))
     if _CONTEXT.search(said):
@@ -86,6 +93,8 @@ def _refused(status: int, body: bytes, message: str, type: str) -> BackendError:
     if _TOOLS.search(said):
         text = message if NO_TOOLS in message else f"the model {NO_TOOLS}: {message}"
         return ToolsRefused(text, status=400, type=type)
+    if status == 404 and _MISSING.search(said):
+        return ModelMissing(message if NOT_FOUND in message else f"model {NOT_FOUND}: {message}")
     return BackendRefused(message, status=status, type=type)
 
 

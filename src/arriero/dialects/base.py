@@ -96,7 +96,7 @@ class Endpoint:
     (`/chat/completions` behind `http://host/v1`). `decode` raises `BadRequest` and its kin. `check` finds what the
     client must be told before anything is sent: it raises `UnsupportedCapability` where the card says that the model
     cannot do it (an unknown capability set lets everything pass). `encoder` is `None` where the route never streams.
-    `not_found` says an unknown model in the route's own words.
+    `not_found` says an unknown model in the route's own words; it raises `BadRequest` for what is no name at all.
     """
 
     operation: Operation

@@ -7,9 +7,11 @@ dialect, unless the pipe has done so already (`told`).
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from time import time_ns
 
-from arriero.backends.http.call import Head, Headers, Upstream
+from arriero.backends.http.call import Call, Head, Headers, Upstream
+from arriero.backends.http.pool import Pool
 from arriero.canonical.events import Usage
 from arriero.errors import ArrieroError, BackendBroken, BackendError, BackendRefused
 from arriero.gateway.lane import Lane, reply
@@ -76,16 +78,23 @@ class Attempt:
         self.over = False
         self.on_done: Callable[[ArrieroError | None], None] = _nobody
 
-    def ending(self) -> "asyncio.Future[ArrieroError | None]":
-        """A future of what `on_done` gets, for those who have a task to wait with. To be asked for before the call."""
-        future: asyncio.Future[ArrieroError | None] = asyncio.get_running_loop().create_future()
+    async def carry(self, pool: Pool, call: Call) -> ArrieroError | None:
+        """Send a call and wait for its end; for those who have a task to wait with. Cancelled, it closes the backend.
 
-        def set_result(error: ArrieroError | None) -> None:
-            if not future.done():
-                future.set_result(error)
-
-        self.on_done = set_result
-        return future
+        Raises what the pool raises where nothing could be sent.
+        """
+        ending: asyncio.Future[ArrieroError | None] = asyncio.get_running_loop().create_future()
+        self.on_done = partial(_set_result, ending)
+        lane = self._lane
+        upstream = self.upstream = await pool.open(call, self)
+        lane.on_pause, lane.on_resume = upstream.pause, upstream.resume
+        try:
+            return await ending
+        except asyncio.CancelledError:
+            upstream.abort()
+            raise
+        finally:
+            lane.on_pause = lane.on_resume = None
 
     @property
     def usage(self) -> Usage | None:
@@ -213,3 +222,8 @@ class Attempt:
 
 def _nobody(error: ArrieroError | None) -> None:
     """Nobody waits for the end."""
+
+
+def _set_result(future: "asyncio.Future[ArrieroError | None]", error: ArrieroError | None) -> None:
+    if not future.done():
+        future.set_result(error)

@@ -305,21 +305,12 @@ class Exchange:
             self._give_back(ready, place)
 
     async def _send(self, place: Place, attempt: Attempt, call: Call) -> ArrieroError | None:
-        lane = self._lane
-        ending = attempt.ending()
-        upstream = await place.pool.open(call, attempt)
-        attempt.upstream = upstream
-        lane.on_pause, lane.on_resume = upstream.pause, upstream.resume
         try:
-            error = await ending
-        except asyncio.CancelledError:
-            upstream.abort()
-            raise
+            error = await attempt.carry(place.pool, call)
         finally:
-            lane.on_pause = lane.on_resume = None
             self._note(attempt)
         if error is not None and not attempt.told:
-            if not lane.started:
+            if not self._lane.started:
                 raise error
             if isinstance(error, BackendBroken):
                 error = await place.diagnose() or error

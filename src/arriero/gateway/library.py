@@ -89,15 +89,7 @@ class Library:
             if inbound.upload is not None and length is not None:
                 headers += ((b"content-length", length),)
             call = Call(inbound.method, target, headers, inbound.body if inbound.upload is None else inbound.upload)
-            ending = attempt.ending()
-            upstream = await place.pool.open(call, attempt)
-            attempt.upstream = upstream
-            lane.on_pause, lane.on_resume = upstream.pause, upstream.resume
-            try:
-                error = await ending
-            except asyncio.CancelledError:
-                upstream.abort()
-                raise
+            error = await attempt.carry(place.pool, call)
             if error is not None and not attempt.told:
                 if not lane.started:
                     raise error

@@ -1,5 +1,6 @@
 """What is known when an exchange ends, and the two places that say it: the answer's header fields and the log."""
 
+import re
 from functools import lru_cache
 
 import structlog
@@ -11,6 +12,13 @@ from arriero.errors import ArrieroError, Blame
 from arriero.gateway.lane import Inbound
 
 log = structlog.get_logger("arriero.exchange")
+
+FIELD_CHARACTERS = 512
+"""A longer name is cut in the answer's header fields: many clients refuse a longer line."""
+
+LOG_CHARACTERS = 1024
+
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 
 
 class Outcome(Struct):
@@ -60,7 +68,7 @@ def report(outcome: Outcome, inbound: Inbound) -> None:
             backend=outcome.backend,
             attempts=outcome.attempts,
             status=error.status,
-            error=error.message,
+            error=_brief(error.message),
         )
     elif outcome.dropped:
         log.info(
@@ -85,7 +93,16 @@ def report_attempt(outcome: Outcome, inbound: Inbound, error: ArrieroError) -> N
     )
 
 
-@lru_cache(maxsize=1024)  # the same few names in every answer
 def _field(text: str) -> bytes:
     """A header field's value: model names may hold anything."""
-    return text.encode("ascii", "backslashreplace").replace(b"\r", b" ").replace(b"\n", b" ")
+    return _shown(text) if len(text) <= FIELD_CHARACTERS else _shown(text[:FIELD_CHARACTERS]) + b"..."
+
+
+@lru_cache(maxsize=1024)  # the same few names in every answer
+def _shown(text: str) -> bytes:
+    return _CONTROL.sub(b" ", text.encode("ascii", "backslashreplace"))
+
+
+def _brief(text: str | None) -> str | None:
+    """A text of a client's or a backend's, for the log: it must not grow by what strangers send."""
+    return text if text is None or len(text) <= LOG_CHARACTERS else text[:LOG_CHARACTERS] + "..."

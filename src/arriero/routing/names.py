@@ -4,7 +4,8 @@ A client may ask for a model by the listed name, with or without `:latest`, by t
 segment, by a unique beginning up to a tag, by an alias, or pinned to one backend as `backend/id`. Exact beats alias
 beats `:latest` beats pin beats tail beats beginning; two models that answer equally well are an ambiguity, and the
 error names them. `:free` and the like are tags of the id and stay as they are. Letter case is kept and compared without
-regard to it.
+regard to it. What nobody has under the whole text is looked for once more as Ollama reads it: without its registry, its
+`library/`, and the suffix `:local`.
 """
 
 from collections import defaultdict
@@ -17,6 +18,9 @@ from arriero.canonical.catalog import ModelCard
 from arriero.errors import AmbiguousModel, ModelForbidden, ModelNotFound
 
 _LATEST = ":latest"
+
+CANDIDATES = 20
+"""Of an ambiguous name, so many are told."""
 
 
 class Offer(Struct, frozen=True):
@@ -145,6 +149,8 @@ class Names:
             return pinned
         if found := self._loosely(text, key, self._by_key):
             return found
+        if (plain := _plain(key)) != key:
+            return self._resolve_real(text, plain)
         raise ModelNotFound(text)
 
     def _pinned(self, text: str, backend: str, rest: str) -> tuple[Offer, ...]:
@@ -162,12 +168,24 @@ class Names:
             if len(group) == 1:
                 return self._by_key[group[0]]
             if group:
-                raise AmbiguousModel(text, tuple(sorted(self._by_key[found][0].card.id for found in group)))
+                raise AmbiguousModel(text, _some(sorted(self._by_key[found][0].card.id for found in group)))
         return ()
+
+
+def _some(candidates: Sequence[str]) -> tuple[str, ...]:
+    """As many as a person reads."""
+    more = len(candidates) - CANDIDATES
+    return (*candidates[:CANDIDATES], f"{more} more") if more > 0 else tuple(candidates)
 
 
 def _forbidden(text: str) -> ModelForbidden:
     return ModelForbidden(f"Model '{text}' is not allowed by the filter")
+
+
+def _plain(key: str) -> str:
+    """The key without what only says where a model is from: Ollama's registry, its library, and `:local`."""
+    key = key_of(key.removesuffix(":local"))
+    return key.removeprefix("registry.ollama.ai/").removeprefix("library/")
 
 
 def _tail(key: str) -> str:
@@ -184,8 +202,7 @@ def _beginnings(key: str) -> Iterable[str]:
 
 
 def _grouped(pairs: Iterable[tuple[str, str]]) -> Mapping[str, tuple[str, ...]]:
-    groups: dict[str, list[str]] = defaultdict(list)
+    groups: dict[str, dict[str, None]] = defaultdict(dict)  # a set that keeps its order: a list may name thousands
     for name, key in pairs:
-        if key not in groups[name]:
-            groups[name].append(key)
+        groups[name][key] = None
     return {name: tuple(keys) for name, keys in groups.items()}

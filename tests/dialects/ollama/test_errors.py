@@ -58,3 +58,21 @@ def test_an_error_in_a_stream_is_one_line() -> None:
 def test_each_route_has_its_words_for_an_unknown_model(operation: Operation, message: str) -> None:
     error = model_not_found("x", operation)
     assert (error.status, error.message, error.name) == (404, message, "x")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("m:", "invalid model name"),
+        ("x:cloud:local", 'use either :local or :cloud, not both: "x:cloud:local"'),
+    ],
+)
+def test_what_is_no_name_is_not_looked_for(name: str, message: str) -> None:
+    for endpoint in DIALECT.endpoints:
+        with pytest.raises(BadRequest) as raised:
+            endpoint.not_found(name)
+        assert (raised.value.status, raised.value.message) == (400, message)
+
+
+def test_an_empty_name_is_an_unknown_model() -> None:
+    assert model_not_found("", Operation.GENERATE).message == "model '' not found"

@@ -39,6 +39,11 @@ def test_what_cannot_be_asked(body: bytes, said: str) -> None:
     assert raised.value.message == said
 
 
+def test_what_is_no_name_is_not_looked_for() -> None:
+    with pytest.raises(BadRequest, match=r"^invalid model name$"):
+        show_not_found("m:")
+
+
 def test_an_unknown_model_is_named_with_its_tag() -> None:
     assert show_not_found("nope").message == "model 'nope:latest' not found"
     assert show_not_found("registry.ollama.ai/library/nope:1b").message == "model 'nope:1b' not found"

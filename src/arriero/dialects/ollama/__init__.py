@@ -30,6 +30,7 @@ DIALECT = Dialect(
     endpoints=(
         Endpoint(
             operation=Operation.CHAT,
+            not_found=partial(model_not_found, operation=Operation.CHAT),
             path=CHAT_PATH,
             relay_path=CHAT_PATH,
             decode=decode_chat,
@@ -42,6 +43,7 @@ DIALECT = Dialect(
         ),
         Endpoint(
             operation=Operation.GENERATE,
+            not_found=partial(model_not_found, operation=Operation.GENERATE),
             path=GENERATE_PATH,
             relay_path=GENERATE_PATH,
             decode=decode_generate,

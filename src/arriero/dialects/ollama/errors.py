@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 from arriero.dialects.base import ErrorAnswer, Operation
 from arriero.dialects.ollama.golang import quote
+from arriero.dialects.ollama.names import check_unknown
 from arriero.dialects.ollama.stream import error_line
 from arriero.errors import ArrieroError, ModelNotFound
 from arriero.wire.jsontext import json_string
@@ -34,6 +35,11 @@ _NOT_FOUND: Mapping[Operation, str] = MappingProxyType(
 
 
 def model_not_found(name: str, operation: Operation) -> ModelNotFound:
-    """An unknown model in the words of the route that was asked; clients match them."""
+    """An unknown model in the words of the route that was asked; clients match them.
+
+    Raises `BadRequest` for a text that is no name at all. The empty one each route refuses by itself, in its own words.
+    """
+    if name:
+        check_unknown(name)
     text = _NOT_FOUND.get(operation)
     return ModelNotFound(name, text.format(quoted=quote(name)) if text else None)

@@ -20,6 +20,7 @@ MAX_NAME_CHARACTERS = 512
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}", re.ASCII)
 _NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}", re.ASCII)
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}", re.ASCII)
+_NO_NAME = re.compile(r"^[:/]|[:/]$|[:/][:/]|\s")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -95,6 +96,17 @@ def source(text: str) -> tuple[str, str | None]:
         if found is not None and said != found:
             raise BadRequest(f"use either :local or :cloud, not both: {quote(text)}")
         found = said
+
+
+def check_unknown(text: str) -> None:
+    """Raises `BadRequest` for a name that nobody lists and that is none: an empty part, or a space inside.
+
+    It is stricter than `check_name`, and milder than the grammar: the backend that has `@cf/meta/x` may be away.
+    """
+    source(text)
+    rest = text.strip(" \t\r\n").rpartition("://")[2]
+    if not rest or _NO_NAME.search(rest):
+        raise BadRequest("invalid model name")
 
 
 def check_name(text: str) -> None:

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from arriero.dialects.ollama.lenient import reader
-from arriero.dialects.ollama.names import check_name, shortest
+from arriero.dialects.ollama.names import check_name, check_unknown, shortest
 from arriero.errors import BadRequest, ModelNotFound
 
 
@@ -44,5 +44,9 @@ def decode_show(body: bytes) -> ShowRequest:
 
 
 def show_not_found(model: str) -> ModelNotFound:
-    """An unknown model in the words of this route: with its tag, in the shortest form."""
+    """An unknown model in the words of this route: with its tag, in the shortest form.
+
+    Raises `BadRequest` for a text that is no name at all.
+    """
+    check_unknown(model)
     return ModelNotFound(model, f"model '{shortest(model)}' not found")
