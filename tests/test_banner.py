@@ -63,3 +63,10 @@ def test_the_command_survives_the_shell() -> None:
     words = shlex.split(curl_line(HERE, "it's:1"))
     assert words[:3] == ["curl", "http://127.0.0.1:11434/api/chat", "-d"]
     assert json.loads(words[3])["model"] == "it's:1"
+
+
+def test_a_backends_words_do_not_steer_the_terminal() -> None:
+    bad = BackendLine("lab", "openai", "w", "\x1b]0;title\x07", ("\x1b[2Jm\n\r",))
+    shown = render_start([HERE], [bad], color=False)
+    assert [char for char in shown if not char.isprintable() and char != "\n"] == []
+    assert shown.count("\n") == 4

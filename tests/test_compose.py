@@ -127,6 +127,12 @@ def test_limits_reach_the_server() -> None:
     assert (app.max_body_bytes, app.max_header_bytes) == (11, 2222)
 
 
+def test_one_address_of_this_machine_alone_is_enough_for_the_check() -> None:
+    access = build(config(server={"listen": ["10.0.0.1:1", "127.0.0.1:2"]})).access
+    evil = ((b"host", b"evil.example"),)
+    assert (access.check("GET", evil, local=True).status, access.check("GET", evil, local=False).status) == (403, None)
+
+
 @pytest.mark.parametrize(
     ("host", "status"), [("127.0.0.1", 403), ("::1", 403), ("localhost", 403), ("0.0.0.0", None), ("10.0.0.1", None)]
 )

@@ -41,7 +41,7 @@ def model_to_try(backends: Iterable[BackendLine]) -> str | None:
 def curl_line(address: Address, model: str) -> str:
     """A command that asks a question."""
     body = {"model": model, "messages": [{"role": "user", "content": "Why is the sky blue?"}]}
-    text = json.dumps(body, separators=(",", ":"), ensure_ascii=False).replace("'", "'\\''")
+    text = printable(json.dumps(body, separators=(",", ":"), ensure_ascii=False)).replace("'", "'\\''")
     return f"curl {base_url(address)}/api/chat -d '{text}'"
 
 
@@ -63,7 +63,7 @@ def render_start(addresses: Sequence[Address], backends: Sequence[BackendLine], 
             table.add_column(heading, overflow="fold")
         for line in backends:
             cells = (line.name, line.kind, line.where, line.state, _models(line.models))
-            table.add_row(*(escape(cell) for cell in cells))
+            table.add_row(*(escape(printable(cell)) for cell in cells))
         console.print(table)
     else:
         console.print("No backend is there. Name one:  arriero serve --base-url URL, or a file: arriero.yaml")
@@ -71,6 +71,11 @@ def render_start(addresses: Sequence[Address], backends: Sequence[BackendLine], 
     if (model := model_to_try(backends)) is not None and addresses:
         text += f"Try:  {curl_line(addresses[0], model)}\n"
     return text
+
+
+def printable(text: str) -> str:
+    """Without control characters: a backend's words must not steer the terminal."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
 def _models(names: Sequence[str]) -> str:

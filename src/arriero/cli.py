@@ -217,11 +217,13 @@ def _print_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from arriero.banner import printable
+
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for heading in head:
         table.add_column(heading, overflow="fold")
     for line in lines:
-        table.add_row(*(escape(cell) for cell in line))
+        table.add_row(*(escape(printable(cell)) for cell in line))
     terminal = sys.stdout.isatty()
     # Off a terminal a line is as long as it has to be: it is read by grep, not by eyes.
     Console(highlight=False, width=None if terminal else 400, no_color=not terminal).print(table)

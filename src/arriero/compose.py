@@ -49,7 +49,7 @@ def build(config: Config, environ: Mapping[str, str] = NOTHING) -> App:
     `environ` is the process's environment: the engine's children inherit what llama.cpp needs of it, and no key.
     """
     roster = build_roster(config, environ)
-    host = config.server.addresses[0].host
+    local = any(is_loopback(address.host) for address in config.server.addresses)
     return App(
         roster,
         DIALECTS,
@@ -57,7 +57,7 @@ def build(config: Config, environ: Mapping[str, str] = NOTHING) -> App:
             attempts=config.routing.retry.attempts,
             rules=tuple(_rule(filter) for filter in config.filters),
         ),
-        access=Access(config.server.cors_origins, checks_host=is_loopback(host), own_names=own_names()),
+        access=Access(config.server.cors_origins, checks_host=local, own_names=own_names()),
         limits=Limits(
             max_body_bytes=config.limits.max_body_bytes,
             max_header_bytes=config.limits.max_header_bytes,

@@ -253,7 +253,9 @@ class ModelMissing(BackendError):
 
 
 class ContextExceeded(BackendRefused):
-    """The prompt or an input is longer than the model's context."""
+    """The prompt or an input is longer than the model's context. `fits` is the share of it that has room, if said."""
+
+    fits: float | None = None
 
     TEXT: ClassVar[str] = (
         "the prompt is longer than the context length currently available to the model; shorten the prompt, adjust the "

@@ -287,3 +287,22 @@ async def test_a_kept_connection_that_died_is_not_the_end() -> None:
         assert len(await backend.list_models()) == 1
         assert len(await backend.list_models()) == 1
         assert (server.connections, len(server.requests)) == (2, 3)
+
+
+def test_settings_do_not_show_their_keys() -> None:
+    assert repr(settings("http://u:pass@gpu1", api_key=KEY, headers={"X-Team": KEY})) == "RemoteSettings(name='far')"
+
+
+def test_a_key_that_cannot_be_sent_is_not_quoted() -> None:
+    with pytest.raises(ValueError, match=r"^the API key or a header field holds a character") as refusal:
+        OpenAI(settings("http://gpu1/v1", api_key="sk-\u5bc6"))
+    assert "5bc6" not in ascii(str(refusal.value))
+
+
+async def test_an_error_that_repeats_the_key_is_told_without_it() -> None:
+    async with ScriptedServer(playing(Play(status=400, body={"error": f"bad key {KEY}"}))) as server:
+        far = OpenAI(settings(f"{server.address}/v1", api_key=KEY))
+        with pytest.raises(BackendError) as refusal:
+            await far.list_models()
+        await far.close()
+    assert refusal.value.message == "bad key ***"

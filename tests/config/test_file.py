@@ -105,3 +105,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert read(tmp_path / "control", {}).problems == (
         f"{tmp_path}/control: is not YAML: it holds a character that YAML does not allow",
     )
+
+
+def test_aliases_of_aliases_do_not_fill_the_memory() -> None:
+    levels = [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]" for level in range(1, 20)]
+    contents = of("a0: &a0 [x, x, x]\n" + "\n".join(levels))
+    assert contents.problems == ("f.yaml: has more than 100000 values, aliases unfolded",)

@@ -238,6 +238,24 @@ def test_the_name_is_found_in_any_case_and_echoed(door: Program) -> None:
     assert (answer["model"], answer["message"]["content"]) == ("HELLO", SENTENCE)
 
 
+@pytest.mark.parametrize("name", ["library/hello", "registry.ollama.ai/library/hello:latest", "hello:local"])
+def test_the_long_forms_of_a_name(door: Program, name: str) -> None:
+    _, answer = door.post("/api/chat", chat(model=name, stream=False))
+    assert (answer["model"], answer["message"]["content"]) == (name, SENTENCE)
+    assert door.post("/api/show", {"model": name})[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/api/generate", "/api/embed", "/api/embeddings", "/api/show"])
+def test_what_is_no_name(engine: Program, path: str) -> None:
+    for name, text in (
+        ("m:", "invalid model name"),
+        ("n//m", "invalid model name"),
+        ("x:cloud:local", 'use either :local or :cloud, not both: "x:cloud:local"'),
+    ):
+        status, answer = engine.post(path, {"model": name})
+        assert (status, answer["error"]) == (400, text)
+
+
 # ---- 17 to 19: the library without anyone who manages models -------------------------------------------------------
 
 

@@ -64,7 +64,7 @@ def attempt(
 
     made = Attempt(
         lane,
-        choose=lambda head: pipe or Relay(),
+        choose=lambda head: pipe or Relay(checked=False),
         head_of=head_of,
         read_error=read_error,
         stream_error=stream_error,
@@ -98,6 +98,15 @@ async def test_nothing_is_said_before_the_first_byte() -> None:
     assert (lane.status, lane.headers, lane.length) == (200, ((b"content-type", b"relayed"),), None)
     assert (lane.pieces, lane.end, ends.result(), one.told) == ([b"a", b"b"], "finish", None, True)
     assert one.first_byte_ns is not None
+
+
+async def test_a_relayed_stream_has_no_length_so_that_an_error_can_be_told() -> None:
+    lane = KeptLane()
+    one = attempt(lane, pipe=Relay())
+    one.on_head(Head(200, ((b"content-length", b"9"),)))
+    one.on_body(b'{"a":1}\n{"')
+    one.on_end()
+    assert lane.length is None
 
 
 async def test_a_relayed_length_stays() -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator
 
 import msgspec
+import pytest
 
 from arriero.compose import DIALECTS
 from arriero.gateway.lane import Inbound
@@ -11,6 +12,7 @@ from arriero.gateway.library import Library
 from support.gateway import Gateway, Played, gateway, http, stream
 from support.lanes import KeptLane, inbound
 
+DIGEST = f"sha256:{'a' * 64}"
 FRAMES = b'{"status":"pulling manifest"}\n', b'{"status":"success"}\n'
 
 
@@ -43,11 +45,11 @@ async def test_a_blob_is_streamed_with_its_length() -> None:
         yield b"UF"
 
     backend = Played("ollama", http(b"", status="201 Created"))
-    request = inbound("POST", "/api/blobs/sha256:aa", headers=((b"content-length", b"4"),))
+    request = inbound("POST", f"/api/blobs/{DIGEST}", headers=((b"content-length", b"4"),))
     async with gateway(backend) as gate:
         lane = await carry(gate, msgspec.structs.replace(request, upload=aiter(pieces())))
     first, head, body = backend.seen[0]
-    assert (first, head["content-length"], body) == ("POST /api/blobs/sha256:aa HTTP/1.1", "4", b"GGUF")
+    assert (first, head["content-length"], body) == (f"POST /api/blobs/{DIGEST} HTTP/1.1", "4", b"GGUF")
     assert (lane.status, lane.body) == (201, b"")
 
 
@@ -73,3 +75,12 @@ async def test_a_cut_in_the_middle_is_told() -> None:
         lane = await carry(gate, inbound("POST", "/api/pull", b'{"model":"tiny"}'))
     first, last = lane.body.splitlines()
     assert (first + b"\n", list(json.loads(last))) == (FRAMES[0], ["error"])
+
+
+@pytest.mark.parametrize("name", ["../../admin", f"{DIGEST}/..", f"{DIGEST}?x=y", "sha256:aa", DIGEST + "\n", ".."])
+async def test_only_a_digest_stands_behind_blobs(name: str) -> None:
+    backend = Played("ollama", http(b""))
+    async with gateway(backend) as gate:
+        lane = await carry(gate, inbound("POST", f"/api/blobs/{name}", b"x"))
+    assert (lane.status, json.loads(lane.body)["error"]) == (400, "invalid digest format")
+    assert backend.seen == []

@@ -32,7 +32,14 @@ def test_an_exchange_tells_its_way() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "field"), [("modèle", b"mod\\xe8le"), ("a\r\nset-cookie: x", b"a  set-cookie: x"), ("🦙", b"\\U0001f999")]
+    ("model", "field"),
+    [
+        ("modèle", b"mod\\xe8le"),
+        ("a\r\nset-cookie: x", b"a  set-cookie: x"),
+        ("🦙", b"\\U0001f999"),
+        ("a\0\x1b[2Jb\x7f", b"a  [2Jb "),
+        ("m" * 70_000, b"m" * 512 + b"..."),
+    ],
 )
 def test_a_models_name_cannot_break_the_head(model: str, field: bytes) -> None:
     assert dict(marks(Outcome(backend_model=model), "r"))[b"x-arriero-model"] == field
@@ -70,3 +77,11 @@ def test_an_attempt_that_came_to_nothing_is_told(said: CapturingLogger) -> None:
 def test_a_good_end_needs_no_word(said: CapturingLogger) -> None:
     report(Outcome(model="m", attempts=1), inbound("POST", "/api/chat"))
     assert said.calls == []
+
+
+def test_the_log_does_not_grow_by_what_strangers_send(said: CapturingLogger) -> None:
+    name = "m" * 1_000_000
+    report(Outcome(model=name, error=BadRequest(f"model '{name}' not found")), inbound("POST", "/api/chat"))
+    (call,) = said.calls
+    assert call.kwargs["model"] == "m" * 1024 + "..."
+    assert len(json.dumps(call.kwargs, default=str)) < 3000

@@ -49,9 +49,32 @@ def frames(data: bytes) -> list[dict[str, object]]:
 
 def test_a_relay_hands_on_the_very_same_object() -> None:
     data = b"anything"
-    pipe = Relay()
+    pipe = Relay(checked=False)
     assert pipe.feed(data, NOW) is data
     assert pipe.close(NOW) == b""
+
+
+@pytest.mark.parametrize("end", [b"{}", b"data: [DONE]", b'{"done":true}\n', b"data: {}\n\n", b"{} \r", b"<html>\n"])
+def test_a_relayed_answer_ends_with_a_message(end: bytes) -> None:
+    for pipe in (Relay(), Renamed("a", "b")):
+        said = pipe.feed(b"{}\n", NOW) + pipe.feed(end, NOW) + pipe.close(NOW)
+        assert said == b"{}\n" + end
+
+
+@pytest.mark.parametrize(
+    ("pieces", "reason"),
+    [
+        ((), "is empty"),
+        ((b'{"message":{"content":"Hel',), "in the middle"),
+        ((b"data: {}\n\n", b"data: {"), "in the middle"),
+    ],
+)
+def test_a_relayed_answer_that_is_cut_is_no_answer(pieces: tuple[bytes, ...], reason: str) -> None:
+    for pipe in (Relay(), Renamed("a", "b")):
+        for piece in pieces:
+            pipe.feed(piece, NOW)
+        with pytest.raises(BackendBroken, match=reason):
+            pipe.close(NOW)
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 1000])

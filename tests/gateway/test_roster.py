@@ -13,7 +13,7 @@ from arriero.canonical.requests import FOREVER
 from arriero.dialects.profiles import profile_of
 from arriero.errors import BackendBroken, BackendUnreachable, ModelBroken, ModelNotFound
 from arriero.gateway.lane import Lane
-from arriero.gateway.roster import Roster, Seat, Told
+from arriero.gateway.roster import MAX_USED, Roster, Seat, Told
 from arriero.routing.fleet import Member
 from support.gateway import Played, gateway, http
 
@@ -283,3 +283,12 @@ async def test_a_dead_server_comes_back_by_itself() -> None:
         gate.roster.blame("openai", BackendUnreachable("refused"))
         await gate.roster.refresh()
         assert (entry.healthy, [card.id for card in entry.cards]) == (True, ["gpt-x"])
+
+
+async def test_made_up_names_do_not_fill_the_memory() -> None:
+    roster = Roster(seated(Plain("one", listing("a"))))
+    for number in range(MAX_USED + 10):
+        roster.touch("one", f"made-up-{number}", FOREVER)
+    used = roster.entries["one"].used
+    assert (len(used), next(iter(used))) == (MAX_USED, "made-up-10")
+    await roster.close()

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from arriero.canonical.catalog import ModelCard
 from arriero.errors import AmbiguousModel, ModelForbidden, ModelNotFound
-from arriero.routing.names import Names, Offer, Patterns, has_tag, key_of, listed_name
+from arriero.routing.names import CANDIDATES, Names, Offer, Patterns, has_tag, key_of, listed_name
 
 
 def offers(text: str) -> list[Offer]:
@@ -153,6 +153,8 @@ def test_what_is_not_there(text: str, message: str) -> None:
 def test_a_text_of_many_segments_is_only_a_name() -> None:
     with pytest.raises(ModelNotFound):
         Names(FLEET).resolve("gpu1/" * 50_000)
+    with pytest.raises(ModelNotFound):
+        Names(FLEET).resolve("library/" * 50_000 + "llama3")
 
 
 def test_hidden_models() -> None:
@@ -254,3 +256,10 @@ def test_every_listed_name_means_its_model_and_all_who_have_it(fleet: list[Offer
         assert offer in names.resolve(f"{offer.backend}/{offer.card.id}") or any(
             key_of(other.card.id) == key_of(f"{offer.backend}/{offer.card.id}") for other in fleet
         )
+
+
+def test_thousands_of_models_with_one_tail_are_indexed_at_once() -> None:
+    many = [Offer("one", ModelCard(id=f"v{number}/same")) for number in range(50_000)]
+    with pytest.raises(AmbiguousModel) as caught:
+        Names(many).resolve("same")
+    assert caught.value.candidates == (*(sorted(offer.card.id for offer in many)[:CANDIDATES]), "49980 more")

@@ -124,3 +124,9 @@ def test_made_up_hosts_do_not_fill_the_memory() -> None:
 )
 def test_which_addresses_only_this_machine_reaches(host: str, loopback: bool) -> None:
     assert is_loopback(host) is loopback
+
+
+def test_only_what_comes_in_on_loopback_has_to_name_it() -> None:
+    assert LOOPBACK.check("GET", ((b"host", b"gpu.example.com"),), local=False) == PASS
+    assert LOOPBACK.check("GET", ((b"host", b"evil.example"),), local=True) == FORBIDDEN
+    assert OPEN.check("GET", ((b"host", b"evil.example"),), local=True) == PASS

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, NamedTuple
 
 import pytest
@@ -236,3 +236,37 @@ async def test_the_lifespan_asks_the_backends_and_closes_them() -> None:
             await task
     assert said == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
     assert logging.getLogger("asyncio").level == logging.NOTSET
+
+
+@asynccontextmanager
+async def hanging(raw: bytes) -> AsyncIterator[asyncio.Event]:
+    """A request to a backend that says nothing, of a client that leaves; what tells that the backend has seen it."""
+    came, gone = asyncio.Event(), asyncio.Event()
+
+    async def hang(peer: Peer) -> None:
+        came.set()
+        await peer.gone()
+        gone.set()
+
+    async with application(Played("ollama", hang)) as app, fast(app) as served:
+        _, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(raw)
+        async with asyncio.timeout(5):
+            await came.wait()
+            writer.transport.abort()
+            yield gone
+
+
+@pytest.mark.parametrize(
+    ("line", "body"),
+    [
+        ("POST /api/show", b'{"model":"tiny"}'),
+        ("POST /api/pull", b'{"model":"x"}'),
+        (f"POST /api/blobs/sha256:{'a' * 64}", b"GGUF"),
+        (f"HEAD /api/blobs/sha256:{'a' * 64}", b""),
+    ],
+)
+async def test_a_client_that_leaves_is_noticed_on_every_route(line: str, body: bytes) -> None:
+    length = f"Content-Length: {len(body)}\r\n" if body else ""
+    async with hanging(f"{line} HTTP/1.1\r\nHost: localhost\r\n{length}\r\n".encode() + body) as gone:
+        await gone.wait()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from arriero.errors import PayloadTooLarge
+from arriero.errors import ClientGone, PayloadTooLarge
 from arriero.gateway.lane import reply
 from arriero.server.asgi import HIGH_WATER, AsgiLane, Cut, Message, Upload
 from support.gateway import Played
@@ -229,3 +229,12 @@ async def test_a_server_that_is_held_holds_the_backend_and_a_client_that_leaves_
             await closed.wait()
             await call.task
         assert app.roster.entries["openai"].in_flight == 0
+
+
+async def test_a_handed_on_upload_of_a_client_that_left_is_no_whole_one() -> None:
+    body = upload(part(b"ab", more=True), {"type": "http.disconnect"})
+    pieces = []
+    with pytest.raises(ClientGone):
+        async for piece in body:
+            pieces.append(piece)
+    assert (pieces, body.lost, body.read.is_set()) == ([b"ab"], True, True)

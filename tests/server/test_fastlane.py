@@ -1,6 +1,7 @@
 """The fast lane on real sockets: limits, pipelining, backpressure, and clients that leave."""
 
 import asyncio
+import contextlib
 import json
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -93,7 +94,7 @@ class Trivial:
         )
         self.access = self
 
-    def check(self, method: str, headers: object) -> Verdict:
+    def check(self, method: str, headers: object, local: bool) -> Verdict:
         return PASS
 
     def request_id(self) -> str:
@@ -221,6 +222,59 @@ async def test_a_head_that_does_not_come_is_not_waited_for() -> None:
         assert await silent.rest() == b""
         app.go.set()
         assert (await busy.answer())[0] == 200
+
+
+async def test_no_byte_is_written_behind_the_length_that_was_told() -> None:
+    class Chatty(Trivial):
+        async def _echo(self, inbound: Inbound, lane: Lane) -> None:
+            lane.start(200, (), 2)
+            lane.write(b"a")
+            lane.write(b"bcd")
+            lane.write(b"HTTP/1.1 200 OK")
+            lane.finish()
+
+    async with fast(Chatty()) as served, client(served) as peer:
+        peer.say(post(b"", path=b"/hot"))
+        assert await peer.answer() == (200, b"ab")
+        assert await peer.rest() == b""
+
+
+CHUNKED = b"POST /hot HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+async def test_a_body_of_tiny_chunks_is_one_body() -> None:
+    app = Trivial()
+    async with fast(app) as served, client(served) as peer:
+        peer.say(CHUNKED + b"".join(b"2\r\n%02d\r\n" % (number % 100) for number in range(2000)) + b"0\r\n\r\n")
+        expected = b"".join(b"%02d" % (number % 100) for number in range(2000))
+        assert await peer.answer() == (200, expected)
+
+
+@pytest.mark.parametrize("end", [b"", b"\r\n"])
+async def test_trailers_mean_nothing(end: bytes) -> None:
+    app = Trivial()
+    async with fast(app) as served, client(served) as peer:
+        peer.say(CHUNKED + b"2\r\nhi\r\n0\r\nHost: evil\r\nX-Title: late\r\n")
+        await asyncio.sleep(0.02)
+        peer.say(b"\r\n" + end)
+        assert await peer.answer() == (200, b"hi")
+    (inbound,) = app.seen
+    assert inbound.headers == ((b"host", b"localhost"), (b"transfer-encoding", b"chunked"))
+
+
+@pytest.mark.parametrize("path", [b"/hot", b"/cold"])
+@pytest.mark.parametrize("piece", [b"x: y\r\n" * 100, b"x" * 600])
+async def test_trailers_without_end_are_refused(path: bytes, piece: bytes) -> None:
+    app = Trivial()
+    app.go.clear()
+    async with fast(app) as served, client(served) as peer:
+        peer.say(CHUNKED.replace(b"/hot", path) + b"2\r\nhi\r\n0\r\n")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(30):
+                peer.say(piece)
+                await asyncio.sleep(0.005)
+        assert b"HTTP/1.1 431 " in await peer.rest()
+    assert app.seen == []
 
 
 # ---- one connection, many requests ---------------------------------------------------------------------------------
@@ -392,6 +446,37 @@ async def test_answers_to_a_client_that_only_asks_do_not_pile_up() -> None:
         async with asyncio.timeout(SECONDS):
             for _ in range(3000):
                 assert (await peer.answer())[0] == 200
+
+
+async def test_a_client_that_reads_nothing_any_more_is_cut_off() -> None:
+    backend = Endless()
+    async with endless(backend) as (app, served), client(served, receive_bytes=4096) as peer:
+        peer.say(post(STREAMED))
+        await backend.stalls()
+        (connection,) = served.connections
+        now = asyncio.get_running_loop().time()
+        connection.expire_unread(now, 300)
+        connection.expire_unread(now + 299, 300)
+        assert app.roster.entries["openai"].in_flight == 1
+        connection.expire_unread(now + 301, 300)
+        await eventually(lambda: app.roster.entries["openai"].in_flight == 0 and not served.connections)
+
+
+async def test_a_client_that_reads_slowly_is_not_cut_off() -> None:
+    backend = Endless()
+    async with endless(backend) as (_, served), client(served, receive_bytes=4096) as peer:
+        peer.say(post(STREAMED))
+        await backend.stalls()
+        (connection,) = served.connections
+        now = asyncio.get_running_loop().time()
+        connection.expire_unread(now, 300)
+        async with asyncio.timeout(SECONDS):
+            said = backend.said_bytes
+            while backend.said_bytes < said + 1_000_000:
+                assert await peer.reader.read(1 << 20)
+        await backend.stalls()
+        connection.expire_unread(now + 301, 300)
+        assert not connection.transport.is_closing()
 
 
 async def test_a_client_that_leaves_frees_the_backend_at_once() -> None:

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from arriero.backends.base import Want
 from arriero.backends.http.call import Call, Headers, Timeouts
+from arriero.backends.http.discreet import worth_hiding
 from arriero.backends.http.origin import Origin, tls_context
 from arriero.backends.http.pool import Pool
 from arriero.backends.http.proxy import ProxySettings, choose_proxy
@@ -37,6 +38,9 @@ class RemoteSettings(Struct, frozen=True, kw_only=True):
     proxy: ProxySettings = ProxySettings()
     openai_api: bool = True
     user_agent: str = "arriero"
+
+    def __repr__(self) -> str:
+        return f"RemoteSettings(name={self.name!r})"  # the rest holds keys
 
 
 class FixedPlace:
@@ -86,6 +90,7 @@ class Remote:
             tls=tls,
             proxy=choose_proxy(origin, settings.proxy),
             label=settings.name,
+            secrets=_secrets(settings, origin),
         )
         self.headers = _fixed_headers(settings, origin)
 
@@ -192,4 +197,14 @@ def _fixed_headers(settings: RemoteSettings, origin: Origin) -> Headers:
     elif origin.authorization is not None:
         fields["authorization"] = origin.authorization.decode("ascii")
     fields.update((name.lower(), value) for name, value in settings.headers.items())
-    return tuple((name.encode("ascii"), value.encode("latin-1")) for name, value in fields.items())
+    try:
+        return tuple((name.encode("ascii"), value.encode("latin-1")) for name, value in fields.items())
+    except UnicodeEncodeError:
+        # Not in Python's words: they quote the value.
+        raise ValueError("the API key or a header field holds a character that HTTP has no place for") from None
+
+
+def _secrets(settings: RemoteSettings, origin: Origin) -> tuple[bytes, ...]:
+    """What the backend is told and nobody else may hear."""
+    basic = None if origin.authorization is None else origin.authorization.decode("ascii").removeprefix("Basic ")
+    return worth_hiding([settings.api_key, basic, *settings.headers.values()])

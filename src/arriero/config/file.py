@@ -17,6 +17,14 @@ _VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 _QUOTED = re.compile(r"'[^'<>\s]{2,}'")
 
 
+MAX_VALUES = 100_000
+"""No configuration has as many; a few lines of aliases to aliases have more than memory holds."""
+
+
+class _TooLong(Exception):
+    """More values than are believed."""
+
+
 class Contents(NamedTuple):
     """What a file says. `lines` has the line (from 1) of every key and list item; `problems` are sentences."""
 
@@ -57,6 +65,8 @@ def parse(text: str, name: str, variables: Mapping[str, str]) -> Contents:
         return Contents({}, {}, (_syntax(error, name),))
     except RecursionError:
         return Contents({}, {}, (f"{name}: is nested too deeply",))
+    except _TooLong:
+        return Contents({}, {}, (f"{name}: has more than {MAX_VALUES} values, aliases unfolded",))
     finally:
         loader.dispose()
 
@@ -81,6 +91,7 @@ class _Builder:
         self._name = name
         self._variables = variables
         self._open: set[int] = set()
+        self._count = 0
 
     def _problem(self, node: yaml.Node, location: Location, what: str) -> None:
         where = dotted(location)
@@ -91,6 +102,9 @@ class _Builder:
         if id(node) in self._open:
             self._problem(node, location, "refers to itself")
             return None
+        self._count += 1
+        if self._count > MAX_VALUES:
+            raise _TooLong
         self._open.add(id(node))
         try:
             if isinstance(node, yaml.MappingNode):

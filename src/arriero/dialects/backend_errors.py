@@ -1,8 +1,9 @@
 """A backend's error answer, whatever its vendor's shape, turned into the error tree. Shared by the dialects that drive.
 
 The status decides the class. For the refusals that clients act on (too long a prompt, no tools, no such model) the
-vendor's code or words do: no two vendors have the same status for them, and reading their words is this border's work. The text is for
-people. The gateway's own credentials never show in it: a vendor's "incorrect API key" often repeats a part of the key.
+vendor's code or words do: no two vendors have the same status for them, and reading their words is this border's work.
+The text is for people. The gateway's own credentials never show in it: a vendor's "incorrect API key" often repeats a
+part of the key.
 """
 
 import html
@@ -89,13 +90,24 @@ def _refused(status: int, body: bytes, message: str, type: str) -> BackendError:
     # The codes beside the message, but no more of the body: some vendors repeat the prompt in it.
     said = " ".join((message, *(code.decode() for code in _CODE.findall(body[:4096]))))
     if _CONTEXT.search(said):
-        return ContextExceeded(f"{ContextExceeded.TEXT} ({message})", status=400, type=type)
+        error = ContextExceeded(f"{ContextExceeded.TEXT} ({message})", status=400, type=type)
+        error.fits = _fits(message)
+        return error
     if _TOOLS.search(said):
         text = message if NO_TOOLS in message else f"the model {NO_TOOLS}: {message}"
         return ToolsRefused(text, status=400, type=type)
     if status == 404 and _MISSING.search(said):
         return ModelMissing(message if NOT_FOUND in message else f"model {NOT_FOUND}: {message}")
     return BackendRefused(message, status=status, type=type)
+
+
+_SIZE = re.compile(r"\b(\d{1,9}) tokens\b")
+
+
+def _fits(message: str) -> float | None:
+    """The share of a prompt that fits: the smaller of the sizes named is the limit, the greater what was asked for."""
+    sizes = [int(size) for size in _SIZE.findall(message)]
+    return min(sizes) / max(sizes) if len(set(sizes)) > 1 else None
 
 
 def message_of(body: bytes) -> str:

@@ -213,8 +213,9 @@ class Attempt:
     def _start(self, length: int | None) -> None:
         assert self._head is not None
         relayed = isinstance(self._pipe, Relay | Renamed)
-        if isinstance(self._pipe, Relay):
-            # Also of an answer without its body: HEAD tells the length that GET would have.
+        if isinstance(self._pipe, Relay) and (self._stream_error is None or not self._pipe.checked):
+            # Not of a stream: behind its length no error could be told. But of an answer without its body: HEAD tells
+            # the length that GET would have.
             told = self._head.get(b"content-length")
             length = int(told) if told is not None and told.isdigit() else length
         self._lane.start(self._head.status if relayed else 200, self._head_of(self._head, relayed), length)

@@ -5,11 +5,20 @@ to the one that the `X-Arriero-Backend` header names. They are never tried twice
 """
 
 import asyncio
+import re
 
 from arriero.backends.base import Backend, Want
 from arriero.backends.http.call import Call, Head, Headers
 from arriero.dialects.base import Dialect
-from arriero.errors import ArrieroError, BackendError, NotFound, NotImplementedHere
+from arriero.errors import (
+    ArrieroError,
+    BackendError,
+    BackendRefused,
+    BadRequest,
+    ModelMissing,
+    NotFound,
+    NotImplementedHere,
+)
 from arriero.gateway import heads
 from arriero.gateway.attempt import Attempt
 from arriero.gateway.lane import Inbound, Lane, reply
@@ -20,6 +29,9 @@ UNSUPPORTED = (
     "no configured backend manages models: {path} needs a backend of kind ollama. "
     "For the embedded engine, put *.gguf files into its models directory"
 )
+
+_BLOBS = "/api/blobs/"
+_DIGEST = re.compile(r"sha256[:-][0-9a-fA-F]{64}")
 
 
 class Library:
@@ -36,6 +48,7 @@ class Library:
         assert task is not None
         lane.on_gone = task.cancel
         try:
+            _check_path(inbound.path)
             await self._relay(inbound, lane, self._home(inbound))
         except ArrieroError as error:
             if not lane.started:
@@ -71,11 +84,15 @@ class Library:
             return heads.to_client(head) + mark
 
         def read_error(head: Head, body: bytes) -> BackendError:
-            return self._dialect.read_error(head.status, body, backend.error_type)
+            error = self._dialect.read_error(head.status, body, backend.error_type)
+            if isinstance(error, ModelMissing):
+                # Nobody else is asked: the library home has the last word, as it said it.
+                return BackendRefused(error.message, status=head.status)
+            return error
 
         attempt = Attempt(
             lane,
-            choose=lambda head: Relay(),
+            choose=lambda head: Relay(checked=False),
             head_of=head_of,
             read_error=read_error,
             stream_error=self._dialect.write_stream_error,
@@ -102,3 +119,9 @@ class Library:
         task = asyncio.create_task(self._roster.refresh())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _check_path(path: str) -> None:
+    """Only a digest may stand behind `/api/blobs/`: other text could be another path to the backend, or a query."""
+    if path.startswith(_BLOBS) and not _DIGEST.fullmatch(path.removeprefix(_BLOBS)):
+        raise BadRequest("invalid digest format")

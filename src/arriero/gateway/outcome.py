@@ -64,7 +64,7 @@ def report(outcome: Outcome, inbound: Inbound) -> None:
             "exchange failed",
             request_id=inbound.request_id,
             path=inbound.path,
-            model=outcome.model,
+            model=_brief(outcome.model),
             backend=outcome.backend,
             attempts=outcome.attempts,
             status=error.status,
@@ -74,7 +74,7 @@ def report(outcome: Outcome, inbound: Inbound) -> None:
         log.info(
             "parameters dropped",
             request_id=inbound.request_id,
-            model=outcome.model,
+            model=_brief(outcome.model),
             backend=outcome.backend,
             dropped=list(outcome.dropped),
         )
@@ -85,11 +85,11 @@ def report_attempt(outcome: Outcome, inbound: Inbound, error: ArrieroError) -> N
     log.warning(
         "attempt failed",
         request_id=inbound.request_id,
-        model=outcome.model,
+        model=_brief(outcome.model),
         backend=outcome.backend,
         attempt=outcome.attempts,
         status=error.status,
-        error=error.message,
+        error=_brief(error.message),
     )
 
 

@@ -48,19 +48,27 @@ MAX_WHOLE_BYTES = 512 * 1024 * 1024
 
 
 class Relay:
-    """Bytes as they are: `feed(x) is x`."""
+    """Bytes as they are: `feed(x) is x`.
 
-    __slots__ = ("failed", "over", "usage")
+    Nobody reads them, but an answer that is `checked` may neither be empty nor end in the middle of a line of JSON.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_last", "checked", "failed", "over", "usage")
+
+    def __init__(self, *, checked: bool = True) -> None:
+        self.checked = checked
+        self._last = b""
         self.failed: ArrieroError | None = None
         self.over = False
         self.usage: Usage | None = None
 
     def feed(self, data: bytes, now_ns: int) -> bytes:
+        self._last = data
         return data
 
     def close(self, now_ns: int) -> bytes:
+        if self.checked:
+            _check_end(self._last)
         return b""
 
 
@@ -71,17 +79,19 @@ class Renamed:
     a quote is escaped, so the pattern cannot be met there. A message is handed on when its line is complete.
     """
 
-    __slots__ = ("_patterns", "_rest", "failed", "over", "usage")
+    __slots__ = ("_last", "_patterns", "_rest", "failed", "over", "usage")
 
     def __init__(self, there: str, typed: str) -> None:
         name, wanted = json_forms(there), json_forms(typed)[0]
         self._patterns = tuple((key + form, key + wanted) for form in name for key in (b'"model":', b'"model": '))
         self._rest = b""
+        self._last = b""
         self.failed: ArrieroError | None = None
         self.over = False
         self.usage: Usage | None = None
 
     def feed(self, data: bytes, now_ns: int) -> bytes:
+        self._last = data
         data = self._rest + data
         cut = data.rfind(b"\n") + 1
         self._rest = data[cut:]
@@ -89,6 +99,7 @@ class Renamed:
         return b"".join(map(self._renamed, data[:cut].splitlines(keepends=True))) if cut else b""
 
     def close(self, now_ns: int) -> bytes:
+        _check_end(self._last)
         rest, self._rest = self._rest, b""
         return self._renamed(rest)
 
@@ -226,6 +237,14 @@ class Fold:
         if self._folder.failed is not None:
             raise error_of(self._folder.failed)
         return b""
+
+
+def _check_end(last: bytes) -> None:
+    """`last` is the last piece of a body: nothing where there was none."""
+    if not last:
+        raise BackendBroken("the backend's answer is empty")
+    if last[-1:] != b"\n" and last.rstrip(b" \t\r")[-1:] not in (b"}", b"]"):
+        raise BackendBroken("the backend's answer ended in the middle of a message")
 
 
 def _check_length(size: int) -> None:

@@ -28,6 +28,9 @@ MISS_SECONDS = 5.0
 
 DEFAULT_KEEP_ALIVE = 300.0
 
+MAX_USED = 4096
+"""Models of one backend that are remembered as used."""
+
 Value = TypeVar("Value")
 
 log = structlog.get_logger("arriero.roster")
@@ -257,9 +260,11 @@ class Roster:
         """A model was used: it counts as loaded for its `keep_alive`, where the backend has no memory to ask about."""
         used = self.entries[name].used
         seconds = DEFAULT_KEEP_ALIVE if keep_alive is None else keep_alive
-        if seconds <= 0:
-            used.pop(id, None)
-        else:
+        used.pop(id, None)
+        if seconds > 0:
+            if len(used) >= MAX_USED:
+                # With `unknown_model: any` clients make up the names: the one whose last use is oldest goes.
+                del used[next(iter(used))]
             used[id] = FOREVER if seconds == FOREVER else self._wall() + seconds
 
     # ---- catalog ---------------------------------------------------------------------------------------------------

@@ -140,6 +140,15 @@ class Names:
 
     def _resolve_real(self, text: str, folded: str) -> tuple[Offer, ...]:
         key = key_of(folded)
+        found = self._under(text, key)
+        if not found and (plain := _plain(key)) != key:
+            found = self._under(text, plain)
+        if not found:
+            raise ModelNotFound(text)
+        return found
+
+    def _under(self, text: str, key: str) -> tuple[Offer, ...]:
+        """What has this key, or may be meant by it; empty where nothing is."""
         if found := self._by_key.get(key):
             return found
         if key in self._hidden:
@@ -147,11 +156,7 @@ class Names:
         backend, slash, rest = key.partition("/")
         if slash and rest and (name := self._backends.get(backend)) and (pinned := self._pinned(text, name, rest)):
             return pinned
-        if found := self._loosely(text, key, self._by_key):
-            return found
-        if (plain := _plain(key)) != key:
-            return self._resolve_real(text, plain)
-        raise ModelNotFound(text)
+        return self._loosely(text, key, self._by_key)
 
     def _pinned(self, text: str, backend: str, rest: str) -> tuple[Offer, ...]:
         """What `rest` means among the models of one backend, and only that backend's offers of it."""

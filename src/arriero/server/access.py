@@ -54,7 +54,9 @@ _FORBIDDEN = Verdict(403)
 
 
 class Access:
-    """The rules of one listening server. `checks_host`: it listens on loopback, where DNS rebinding could reach it."""
+    """The rules of one listening server. `checks_host`: one of its addresses is loopback, where DNS rebinding could
+    reach it.
+    """
 
     def __init__(self, origins: Sequence[str], *, checks_host: bool, own_names: Iterable[str] = ()) -> None:
         self._any = "*" in origins
@@ -63,8 +65,9 @@ class Access:
         self._own_names = frozenset(name.casefold() for name in own_names)
         self._known: dict[bytes, bool] = {}
 
-    def check(self, method: str, headers: Headers) -> Verdict:
-        """What to do with a request of this head."""
+    def check(self, method: str, headers: Headers, local: bool = True) -> Verdict:
+        """What to do with a request of this head. `local`: it came in on a loopback address of this machine."""
+        checks_host = self._checks_host and local
         origin = host = None
         for name, value in headers:
             if name == b"origin":
@@ -73,10 +76,10 @@ class Access:
                 if host is not None and host != value:
                     return _FORBIDDEN  # whoever reads the other one would be deceived
                 host = value
-        if self._checks_host and not self._host_allowed(host or b""):
+        if checks_host and not self._host_allowed(host or b""):
             return _FORBIDDEN
         if origin is None:
-            if method == "OPTIONS" and self._checks_host and _is_name(host or b""):
+            if method == "OPTIONS" and checks_host and _is_name(host or b""):
                 return Verdict(204)
             return PASS
         if host is not None and origin in (b"http://" + host, b"https://" + host):

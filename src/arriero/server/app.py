@@ -22,7 +22,7 @@ from arriero.gateway.exchange import Exchange, Policy
 from arriero.gateway.lane import Inbound, Lane, reply
 from arriero.gateway.library import Library
 from arriero.gateway.roster import Roster
-from arriero.server.access import Access
+from arriero.server.access import Access, is_loopback
 from arriero.server.asgi import AsgiLane, Receive, Scope, Send, Upload
 from arriero.server.catalog import Catalog
 from arriero.server.compressed import decompressed
@@ -180,7 +180,8 @@ class App:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         method: str = scope["method"]
         headers: Headers = tuple((name, value) for name, value in scope["headers"])
-        verdict = self.access.check(method, headers)
+        server = scope.get("server")
+        verdict = self.access.check(method, headers, server is None or is_loopback(server[0]))
         lane = AsgiLane(send, head_only=method == "HEAD", extra=verdict.headers)
         if verdict.status is not None:
             reply(lane, verdict.status, (), b"")
@@ -189,8 +190,9 @@ class App:
         path: str = scope["path"]
         route = self.table.find(path, method)
         upload = Upload(receive)
+        streams = route.streams_upload and _sends_body(headers)
         try:
-            body = b"" if route.streams_upload else await upload.whole(self.max_body_bytes)
+            body = b"" if streams else await upload.whole(self.max_body_bytes)
         except ArrieroError as error:
             self._answer_error(error, path, lane)
             await lane.run()
@@ -206,23 +208,38 @@ class App:
             self.request_id(),
             time.time_ns(),
             scope.get("query_string", b""),
-            aiter(upload) if route.streams_upload else None,
+            aiter(upload) if streams else None,
         )
-        watching = None if route.streams_upload else asyncio.create_task(_watch(upload, lane))
+        watching = asyncio.create_task(_watch(upload, lane, streams=streams))
         writing = asyncio.create_task(lane.run())
+        task = asyncio.current_task()
+        assert task is not None
         try:
             rest = self.begin(route.handler, inbound, lane)
             if rest is not None:
+                lane.on_gone = task.cancel  # until the handler says something better
                 await rest
+                lane.on_gone = None
             await writing  # raises `Cut` for an answer that was aborted: the server then closes the connection
+        except asyncio.CancelledError:
+            if not lane.gone:
+                raise
+            task.uncancel()
         finally:
             writing.cancel()
-            if watching is not None:
-                watching.cancel()
+            watching.cancel()
 
 
-async def _watch(upload: Upload, lane: AsgiLane) -> None:
-    await upload.until_gone()
+def _sends_body(headers: Headers) -> bool:
+    return any(name in (b"content-length", b"transfer-encoding") for name, _ in headers)
+
+
+async def _watch(upload: Upload, lane: AsgiLane, *, streams: bool) -> None:
+    """Tell the lane when the client has gone. Who reads an upload piece by piece sees that first."""
+    if streams:
+        await upload.read.wait()
+    if not upload.lost:
+        await upload.until_gone()
     lane.lost()
 
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
 from arriero.backends.http.call import Headers
-from arriero.errors import PayloadTooLarge
+from arriero.errors import ClientGone, PayloadTooLarge
 
 Message: TypeAlias = MutableMapping[str, Any]
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -101,18 +101,23 @@ class AsgiLane:
 
 
 class Upload:
-    """A request body as it comes. `whole` gathers it, iteration hands it on piece by piece."""
+    """A request body as it comes. `whole` gathers it, iteration hands it on piece by piece.
+
+    A client that leaves in the middle makes `whole` end early, with `lost`; iteration raises `ClientGone`, for half a
+    body must not pass for a whole one.
+    """
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self.complete = False
         self.lost = False
+        self.read = asyncio.Event()  # nobody reads any more what is handed on piece by piece
 
     async def whole(self, limit_bytes: int) -> bytes:
         """The body. Raises `PayloadTooLarge` as soon as it is."""
         pieces: list[bytes] = []
         size = 0
-        async for piece in self:
+        async for piece in self._come():
             size += len(piece)
             if size > limit_bytes:
                 raise PayloadTooLarge(f"the request body is larger than {limit_bytes} bytes (limits.max_body_bytes)")
@@ -120,6 +125,15 @@ class Upload:
         return b"".join(pieces)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for piece in self._come():
+                yield piece
+            if self.lost:
+                raise ClientGone("the client closed the connection in the middle of its request")
+        finally:
+            self.read.set()
+
+    async def _come(self) -> AsyncIterator[bytes]:
         while not self.complete:
             message = await self._receive()
             if message["type"] == "http.disconnect":

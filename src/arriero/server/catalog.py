@@ -127,13 +127,13 @@ class Catalog:
     async def models(self, inbound: Inbound, lane: Lane) -> None:
         """Every model once, by its own id."""
         await self._look_again()
-        reply(lane, 200, _OPENAI_JSON, openai.write_models(self._listed(tagged=False)))
+        reply(lane, 200, _OPENAI_JSON, openai.write_models(self._listed(tagged=False), INSTALLED))
 
     async def model(self, inbound: Inbound, lane: Lane) -> None:
         """One model; ids may hold slashes."""
         id = inbound.path.removeprefix("/v1/models/")
         offer = await self._offer(id)
-        reply(lane, 200, _OPENAI_JSON, openai.write_model(Listed(id, offer.card)))
+        reply(lane, 200, _OPENAI_JSON, openai.write_model(Listed(id, offer.card), INSTALLED))
 
     def _name(self, card: ModelCard) -> str:
         return listed_name(card.id) if self._tagged else card.id

@@ -17,7 +17,7 @@ from arriero.backends.http.call import Headers
 from arriero.backends.http.outbox import Outbox
 from arriero.errors import ArrieroError, BadRequest, HeadersTooLarge, PayloadTooLarge, RequestTimeout
 from arriero.gateway.lane import Inbound, reply
-from arriero.server.access import Access
+from arriero.server.access import Access, is_loopback
 from arriero.server.routes import Handler, Table
 
 HEAD_FIELDS = 128
@@ -214,6 +214,10 @@ class FastLane:
         if self.gone or self.response_complete or not data:
             return
         if self._left is not None:
+            if len(data) > self._left:
+                # More than was promised would be taken for the next answer.
+                data = data[: self._left]
+                self.keep_alive = False
             self._left -= len(data)
         elif self._chunked:
             data = b"%x\r\n%b\r\n" % (len(data), data)
@@ -310,9 +314,11 @@ class FastProtocol(HttpToolsProtocol):
         self._upgrading = False
         self._common: tuple[object, bytes] = (None, b"")
         self._refused = False
+        self.local = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
+        self.local = self.server is None or is_loopback(self.server[0])
         self.head_since = self.loop.time()  # a connection that never says anything must not stay for ever
 
     def common_head(self) -> bytes:
@@ -416,7 +422,7 @@ class FastProtocol(HttpToolsProtocol):
             self._by_asgi()
             return
         headers = tuple(self.headers)
-        verdict = self.front.access.check(method, headers)
+        verdict = self.front.access.check(method, headers, self.local)
         if verdict.status is not None:
             self._by_asgi()  # the ordinary way answers refusals and preflights
             return

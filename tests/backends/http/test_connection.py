@@ -61,7 +61,7 @@ class Log:
     def lost(self, connection: Connection) -> None:
         self.told.append("lost")
 
-    def head_came(self) -> bool:
+    def head_came(self, head: Head) -> bool:
         return not self.sending
 
     def ended(self) -> None:

@@ -106,3 +106,23 @@ def test_a_ca_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         tls_context(ca_file=str(missing))
     with pytest.raises(ValueError, match=r"empty\.pem' holds no usable certificate$"):
         tls_context(ca_file=str(empty))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:s3cret/tail@proxy:3128",
+        "http://user:1/s3cret@proxy:3128",
+        "http://user:1?s3cret@proxy:3128",
+        "http://user:1#s3cret@proxy:3128",
+        "ftp://user:1/s3cret@proxy:3128",
+        "http://user:s3cret@proxy:99999",
+        "http://user:s3cret@[proxy",
+    ],
+)
+def test_pieces_of_a_password_are_never_told(url: str) -> None:
+    try:
+        told = str(Origin.parse(url).address)
+    except ValueError as error:
+        told = str(error)
+    assert "s3cret" not in told

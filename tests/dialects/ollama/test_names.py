@@ -79,7 +79,9 @@ def test_a_name_that_some_backend_may_know_passes(text: str) -> None:
     names.check_name(text)
 
 
-@pytest.mark.parametrize("text", ["x", "x:7b", "@cf/meta/x", "hf.co/a/b:Q4", "https://hf.co/a/b", " x ", "模型", "a.b/c"])
+@pytest.mark.parametrize(
+    "text", ["x", "x:7b", "@cf/meta/x", "hf.co/a/b:Q4", "https://hf.co/a/b", " x ", "模型", "a.b/c"]
+)
 def test_what_may_be_the_name_of_an_unknown_model(text: str) -> None:
     names.check_unknown(text)
 

@@ -47,6 +47,12 @@ def test_one_model() -> None:
     )
 
 
+def test_a_model_without_a_time_has_the_one_that_is_given() -> None:
+    assert b'"created":7,' in write_model(Listed("m", ModelCard(id="m")), 7.9)
+    assert b'"created":7,' in write_models([Listed("m", ModelCard(id="m"))], 7.9)
+    assert b'"created":5,' in write_model(Listed("m", ModelCard(id="m", created=5)), 7.9)
+
+
 # ---- the vendors' forms --------------------------------------------------------------------------------------------
 
 OPENROUTER = {

@@ -27,8 +27,10 @@ class Occupant(Protocol):
     touched: bool
     answering: bool
 
-    def head_came(self) -> bool:
-        """Before `on_head`. False if the request is not yet sent out, which is now given up: no reuse."""
+    def head_came(self, head: Head) -> bool:
+        """Before `on_head`; may change the receiver. False if the request is not yet sent out, which is now given up:
+        no reuse.
+        """
 
     def ended(self) -> None:
         """The whole answer is there. The connection is already free."""
@@ -209,8 +211,9 @@ class Connection(asyncio.BufferedProtocol):
                 answer.broke(BackendUnreachable(message), unanswered=False)
                 return
             answer.answering = True
-            if not answer.head_came():
+            if not answer.head_came(head):
                 self._keep = False
+            receiver = answer.receiver
             self._idle_bytes = 0
             receiver.on_head(head)
             if self._answer is not answer:

@@ -5,11 +5,12 @@ that `pause`, `resume` and `abort` always act on the right socket, and on none a
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from arriero.backends.http.call import Call, Head, Receiver, Timeouts
 from arriero.backends.http.connection import Connection
+from arriero.backends.http.discreet import Discreet
 from arriero.backends.http.request import declared_length
 from arriero.backends.http.sweep import Phase
 from arriero.errors import ArrieroError, BackendBroken, BackendError, BackendTimeout, Blame, Retry
@@ -32,6 +33,11 @@ class Base(Protocol):
 
     @property
     def label(self) -> str: ...
+
+    @property
+    def secrets(self) -> Sequence[bytes]:
+        """What no error answer may repeat."""
+        ...
 
     def render(self, call: Call) -> bytes: ...
 
@@ -116,7 +122,10 @@ class Flight:
 
     # ---- Occupant: what the connection tells -----------------------------------------------------------------------
 
-    def head_came(self) -> bool:
+    def head_came(self, head: Head) -> bool:
+        secrets = self._base.secrets
+        if secrets and head.status >= 300:
+            self.receiver = Discreet(self.receiver, secrets)
         self._call = None  # A long stream does not hold on to its request's body.
         if not self._uploading:
             return True

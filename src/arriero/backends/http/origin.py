@@ -37,8 +37,9 @@ class Origin:
         try:
             parts = urlsplit(text)
             port = parts.port
-        except ValueError as error:
-            raise ValueError(f"the URL cannot be read: {error}") from None
+        except ValueError:
+            # Not in Python's words: they quote what stands where a port should be, which may be half of a password.
+            raise ValueError("the URL cannot be read: its host or port cannot be") from None
         shown = _redacted(parts)
         if parts.scheme not in _PORTS:
             raise ValueError(f"the URL {shown!r} has to begin with http://, https:// or unix://")
@@ -126,4 +127,7 @@ def _ascii(host: str, shown: str) -> str:
 
 
 def _redacted(parts: SplitResult) -> str:
+    if "@" in parts.path + parts.query + parts.fragment:
+        # A password with a "/", "?" or "#" in it: what was read as host and path are pieces of it.
+        return f"{parts.scheme}://..."
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

@@ -9,7 +9,7 @@ How many calls may be open at once is not decided here.
 import asyncio
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from arriero.backends.http.call import Call, Head, Receiver, Timeouts, Upstream
 from arriero.backends.http.connection import Connection
@@ -45,6 +45,7 @@ class Pool:
         "_tick",
         "label",
         "origin",
+        "secrets",
         "timeouts",
     )
 
@@ -59,12 +60,14 @@ class Pool:
         max_idle: int = 32,
         idle_seconds: float = 60.0,
         label: str = "",
+        secrets: Sequence[bytes] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`label` begins the sentences of errors. `tls` is for an https origin, `proxy_tls` for an https proxy;
-        without one the defaults hold."""
+        without one the defaults hold. `secrets` are hidden where an error answer repeats them."""
         self.origin = origin
         self.timeouts = timeouts
+        self.secrets = secrets
         self.label = label or origin.address
         if origin.socket_path is not None:
             proxy = None

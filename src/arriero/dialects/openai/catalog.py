@@ -21,19 +21,22 @@ _Capabilities = frozenset[Capability] | None
 # ---- for clients ---------------------------------------------------------------------------------------------------
 
 
-def write_models(models: Iterable[Listed]) -> bytes:
-    """`GET /v1/models`. `data` is `[]` where there are none: clients iterate over it."""
-    return json_text({"object": "list", "data": [_entry(listed) for listed in models]}) + b"\n"
+def write_models(models: Iterable[Listed], since: float = 0.0) -> bytes:
+    """`GET /v1/models`. `data` is `[]` where there are none: clients iterate over it.
+
+    `since` (unix seconds) is the time of models that have none.
+    """
+    return json_text({"object": "list", "data": [_entry(listed, since) for listed in models]}) + b"\n"
 
 
-def write_model(listed: Listed) -> bytes:
+def write_model(listed: Listed, since: float = 0.0) -> bytes:
     """`GET /v1/models/{id}`."""
-    return json_text(_entry(listed)) + b"\n"
+    return json_text(_entry(listed, since)) + b"\n"
 
 
-def _entry(listed: Listed) -> _Entry:
+def _entry(listed: Listed, since: float) -> _Entry:
     card = listed.card
-    created = card.created if card.created is not None else int(card.modified_at or 0)
+    created = card.created if card.created is not None else int(card.modified_at or since)
     return {"id": listed.name, "object": "model", "created": created, "owned_by": card.owned_by or "library"}
 
 
