@@ -115,18 +115,20 @@ def test_what_is_no_error_status_is_a_broken_protocol() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "said", "fits"),
     [
-        (400, "This model's maximum context length is 8192 tokens"),
-        (400, "request (911 tokens) exceeds the available context size (512 tokens), try increasing it"),
-        (413, "Prompt is too long"),
-        (422, "the input is longer than the model's context"),
-        (400, '{"error":{"message":"too much","code":"context_length_exceeded"}}'),
+        (400, "This model's maximum context length is 8192 tokens", None),
+        (400, "maximum context length is 8192 tokens. However, your messages resulted in 32768 tokens.", 0.25),
+        (400, "request (1024 tokens) exceeds the available context size (512 tokens), try increasing it", 0.5),
+        (413, "Prompt is too long", None),
+        (422, "the input is longer than the model's context", None),
+        (400, '{"error":{"message":"too much","code":"context_length_exceeded"}}', None),
     ],
 )
-def test_too_long_a_prompt_is_told_as_ollama_tells_it(status: int, said: str) -> None:
+def test_too_long_a_prompt_is_told_as_ollama_tells_it(status: int, said: str, fits: float | None) -> None:
     error = read_error(status, said.encode(), "x_error")
     assert isinstance(error, ContextExceeded)
+    assert error.fits == fits
     assert (error.status, error.retry) == (400, Retry.NEVER)
     assert error.message.startswith("the prompt is longer than the context length currently available to the model; ")
 

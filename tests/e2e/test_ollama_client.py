@@ -67,10 +67,11 @@ async def test_the_async_client(door: Program) -> None:
 
 
 def test_a_long_conversation_goes_through_whole(client: ollama.Client) -> None:
-    """More than one read of a socket, and more than a head may have."""
+    """More than one read of a socket, and more than a head may have. What the model has no room for is left out."""
     long = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "a" * 300_000}]
+    assert client.chat("hello", [*long, *HI], options={"num_ctx": 1024}).message.content == SENTENCE
     with pytest.raises(ollama.ResponseError, match="context"):
-        client.chat("hello", [*long, *HI], options={"num_ctx": 1024})
+        client.chat("hello", long, options={"num_ctx": 1024})
     assert client.generate("hello", "hi", options={"unknown": "y" * 300_000}).response == SENTENCE
 
 

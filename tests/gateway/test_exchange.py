@@ -348,3 +348,66 @@ async def test_embedding_nothing_asks_nobody() -> None:
     async with gateway(backend) as gate:
         lane = await gate.ask("/api/embed", {"model": "gpt-x", "input": []})
     assert (json.loads(lane.body), backend.seen) == ({"model": "gpt-x", "embeddings": []}, [])
+
+
+# ---- a prompt that is too long -------------------------------------------------------------------------------------
+
+
+def too_long(tokens: int, limit: int) -> bytes:
+    said = f"request ({tokens} tokens) exceeds the available context size ({limit} tokens), try increasing it"
+    return http(json.dumps({"error": {"code": 400, "message": said}}).encode(), status="400 Bad Request")
+
+
+def turns(count: int) -> list[dict[str, str]]:
+    return [{"role": "user" if at % 2 == 0 else "assistant", "content": f"turn {at:2}"} for at in range(count)]
+
+
+async def test_the_oldest_turns_of_too_long_a_chat_are_left_out() -> None:
+    system = {"role": "system", "content": "be kind"}
+    backend = Played("openai", too_long(200, 100), too_long(110, 100), WHOLE)
+    async with gateway(backend) as gate:
+        lane = await gate.ask("/api/chat", {"model": "gpt-x", "messages": [system, *turns(21)], "stream": False})
+    assert lane.status == 200
+    assert dict(lane.headers)[b"x-arriero-dropped"] == b"oldest text"
+    assert dict(lane.headers)[b"x-arriero-attempts"] == b"1"
+    first, second, third = (body["messages"] for body in backend.bodies)
+    assert first == [system, *turns(21)]
+    assert second == [system, *turns(21)[13:]]
+    assert third == [system, *turns(21)[15:]]
+
+
+async def test_the_client_may_forbid_it() -> None:
+    backend = Played("openai", too_long(200, 100), WHOLE)
+    async with gateway(backend) as gate:
+        lane = await gate.ask("/api/chat", {"model": "gpt-x", "messages": turns(9), "truncate": False})
+    assert (lane.status, len(backend.seen)) == (400, 1)
+    assert "longer than the context length" in frames(lane)[0]["error"]
+
+
+async def test_one_message_that_is_too_long_is_refused() -> None:
+    backend = Played("openai", too_long(200, 100), WHOLE)
+    async with gateway(backend) as gate:
+        lane = await gate.ask("/api/chat", {"model": "gpt-x", "messages": turns(1)})
+    assert (lane.status, len(backend.seen)) == (400, 1)
+
+
+async def test_a_prompt_without_turns_loses_its_beginning() -> None:
+    backend = Played("openai", too_long(200, 100), WHOLE)
+    async with gateway(backend) as gate:
+        lane = await gate.ask("/api/generate", {"model": "gpt-x", "prompt": "0123456789" * 10, "stream": False})
+    assert lane.status == 200
+    assert backend.bodies[1]["messages"] == [{"role": "user", "content": ("0123456789" * 10)[55:]}]
+
+
+async def test_shortening_comes_to_an_end() -> None:
+    backend = Played("openai", too_long(100_001, 100_000))
+    async with gateway(backend) as gate:
+        lane = await gate.ask("/api/chat", {"model": "gpt-x", "messages": turns(60)})
+    assert (lane.status, len(backend.seen)) == (400, 9)
+
+
+async def test_an_openai_client_is_told_of_too_long_a_prompt() -> None:
+    backend = Played("openai", too_long(200, 100), WHOLE)
+    async with gateway(backend) as gate:
+        lane = await gate.ask("/v1/chat/completions", {"model": "gpt-x", "messages": turns(9)})
+    assert (lane.status, len(backend.seen)) == (400, 1)

@@ -35,12 +35,12 @@ WHOLE = b'{"choices":[{"message":{"content":"<think>Hm</think>Hi"},"finish_reaso
 
 def transcode() -> Transcode:
     assert DRIVER.decoder is not None and CHAT.encoder is not None
-    return Transcode(DRIVER.decoder(), (ThinkTagging(),), CHAT.encoder(CONTEXT))
+    return Transcode(DRIVER.decoder(), (ThinkTagging(),), CHAT.encoder(CONTEXT), str)
 
 
 def fold() -> Fold:
     assert DRIVER.decoder is not None
-    return Fold(DRIVER.decoder(), CHAT, CONTEXT, (ThinkTagging(),))
+    return Fold(DRIVER.decoder(), CHAT, CONTEXT, (ThinkTagging(),), str)
 
 
 def frames(data: bytes) -> list[dict[str, object]]:
@@ -125,22 +125,49 @@ def test_a_stream_that_just_ends_has_failed() -> None:
 
 
 def test_gathering_decodes_once_at_the_end() -> None:
-    pipe = Gather(DRIVER, CHAT, CONTEXT, (ThinkTagging(),), stream=False)
+    pipe = Gather(DRIVER, CHAT, CONTEXT, (ThinkTagging(),), str, stream=False)
     assert (pipe.feed(WHOLE[:9], NOW), pipe.feed(WHOLE[9:], NOW)) == (b"", b"")
     assert json.loads(pipe.close(NOW))["message"] == {"role": "assistant", "content": "Hi", "thinking": "Hm"}
 
 
 def test_a_gathered_answer_becomes_a_stream_where_one_was_asked_for() -> None:
-    pipe = Gather(DRIVER, CHAT, CONTEXT, (), stream=True)
+    pipe = Gather(DRIVER, CHAT, CONTEXT, (), str, stream=True)
     pipe.feed(WHOLE, NOW)
     assert [frame["done"] for frame in frames(pipe.close(NOW))] == [False, True]
 
 
 def test_a_gathered_body_that_is_no_answer_is_the_backends_fault() -> None:
-    pipe = Gather(DRIVER, CHAT, CONTEXT, (), stream=False)
+    pipe = Gather(DRIVER, CHAT, CONTEXT, (), str, stream=False)
     pipe.feed(b"<html>", NOW)
     with pytest.raises(BackendBroken):
         pipe.close(NOW)
+
+
+SECRET = "sk-0123456789"
+
+
+def hide(text: str) -> str:
+    return text.replace(SECRET, "***")
+
+
+@pytest.mark.parametrize("said", [b"", TEXT])
+def test_an_error_inside_an_answer_keeps_the_gateways_secrets(said: bytes) -> None:
+    assert DRIVER.decoder is not None and CHAT.encoder is not None
+    event = b'data: {"error":{"message":"no such key ' + SECRET.encode() + b'","code":500}}\n\n'
+    whole = b'{"error":{"message":"no such key ' + SECRET.encode() + b'","code":500}}'
+    streamed = Transcode(DRIVER.decoder(), (), CHAT.encoder(CONTEXT), hide)
+    folded = Fold(DRIVER.decoder(), CHAT, CONTEXT, (), hide)
+    gathered = Gather(DRIVER, CHAT, CONTEXT, (), hide, stream=False)
+    pipes: list[tuple[Pipe, bytes]] = [(streamed, said + event), (folded, said + event), (gathered, whole)]
+    for pipe, body in pipes:
+        try:
+            out = pipe.feed(body, NOW) + pipe.close(NOW)
+            assert pipe.failed is not None
+            told = out.decode() + pipe.failed.message
+        except BackendError as error:
+            told = f"{error.message} {error}"
+        assert "no such key ***" in told
+        assert SECRET not in told
 
 
 def test_folding_makes_one_answer_of_a_stream() -> None:

@@ -140,7 +140,8 @@ class Dialect:
     `write_error(error, streaming)` makes an error answer (`streaming`: the client had asked for a stream, which changes
     Ollama's content type). `write_stream_error(error)` is the form of an error after the first byte.
     `read_error(status, body, type)` turns a backend's error answer into the tree, with `type` as the error's stable
-    word. `folds_case`: its readers take a key for the same in any letter case.
+    word. `folds_case`: its readers take a key for the same in any letter case. `shortens`: a prompt that
+    is too long for the model loses its oldest part, unless the client forbade it.
     """
 
     name: str
@@ -150,6 +151,7 @@ class Dialect:
     write_stream_error: Callable[[ArrieroError], bytes]
     read_error: Callable[[int, bytes, str], BackendError]
     folds_case: bool = False
+    shortens: bool = False
     by_path: Mapping[str, Endpoint] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from arriero.filters.think import ThinkTagging
 from arriero.gateway import heads
 from arriero.gateway.lane import Inbound, Lane, reply
 from arriero.gateway.outcome import Outcome, marks
-from arriero.gateway.pipes import Filtering, Fold, Gather, Pipe, Transcode
+from arriero.gateway.pipes import Filtering, Fold, Gather, Hide, Pipe, Transcode
 
 _TAGS, _INSIDE = (ThinkTagging(),), (ThinkTagging(inside=True),)
 
@@ -40,8 +40,9 @@ class Answering:
         self._rules = rules
         self.stream = endpoint.stream_default
 
-    def pipe(self, head: Head, driver: Driver, request: Request, sent_ns: int) -> Pipe:
-        """From a backend's body to the client's, where the bytes cannot be relayed."""
+    def pipe(self, head: Head, driver: Driver, request: Request, sent_ns: int, *, hide: Hide) -> Pipe:
+        """From a backend's body to the client's, where the bytes cannot be relayed. `hide` takes the gateway's secrets
+        out of an error that the backend reports."""
         content_type = (head.get(b"content-type") or b"").lower()
         context, filters = self._context(request, sent_ns), self._filters(request)
         # A body that does not say it is JSON is a stream if a stream was asked for: some servers mark theirs as text.
@@ -51,10 +52,10 @@ class Answering:
             or (self.stream and b"json" not in content_type)
         )
         if not streams or driver.decoder is None:
-            return Gather(driver, self._endpoint, context, filters, stream=self.stream)
+            return Gather(driver, self._endpoint, context, filters, hide, stream=self.stream)
         if self.stream and self._endpoint.encoder is not None:
-            return Transcode(driver.decoder(), filters, self._endpoint.encoder(context))
-        return Fold(driver.decoder(), self._endpoint, context, filters)
+            return Transcode(driver.decoder(), filters, self._endpoint.encoder(context), hide)
+        return Fold(driver.decoder(), self._endpoint, context, filters, hide)
 
     def head(self, head: Head, relayed: bool) -> Headers:
         """The fields of an answer that a backend gave."""

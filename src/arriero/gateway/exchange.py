@@ -4,7 +4,8 @@
 2. the name's offers; a request that only loads or unloads a model ends here
 3. a decision, a lease, a place; relay the bytes if the backend speaks the client's dialect, else transcode
 4. a failure before the first byte moves on to another backend; after it, the client is told in its dialect
-5. one `finally`: place and lease back, catalog touched, one log line
+5. a prompt that is too long is shortened and tried again, where the client's dialect wants it
+6. one `finally`: place and lease back, catalog touched, one log line
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from arriero.errors import (
     BackendBroken,
     BackendUnreachable,
     ClientGone,
+    ContextExceeded,
     EngineCrashed,
     ModelNotFound,
     NoBackend,
@@ -41,12 +43,15 @@ from arriero.gateway.outcome import Outcome, report, report_attempt
 from arriero.gateway.pipes import Pipe, Relay, Renamed
 from arriero.gateway.plan import Plan, driver_for, relayed, transcoded
 from arriero.gateway.roster import Entry, Roster
+from arriero.gateway.shorten import MAX_SHORTENINGS, shortened
 from arriero.routing.decide import Decision, decide
 from arriero.routing.names import Offer
 from arriero.wire.splice import NotAnObject, has_other_case, peek
 
 _EMBEDS = frozenset({Operation.EMBED, Operation.EMBEDDINGS})
 GONE = "the client closed the connection"
+CUT = "oldest text"
+"""What an answer names as dropped where the prompt was too long."""
 _REASONS = {True: Reason.UNLOAD, False: Reason.LOAD}
 
 
@@ -98,6 +103,7 @@ class Exchange:
         "_odd",
         "_policy",
         "_roster",
+        "_shortenings",
         "_spawn",
         "_tried",
         "outcome",
@@ -125,6 +131,7 @@ class Exchange:
         self._spawn = spawn
         self._decoded: Request | None = None
         self._odd = False  # only the dialect's lenient rules can read the body: it cannot be relayed
+        self._shortenings = 0
         self._tried: set[tuple[str, str]] = set()
         self.outcome = Outcome()
         self._answering = Answering(inbound, lane, dialect, endpoint, self.outcome, policy.rules)
@@ -210,10 +217,27 @@ class Exchange:
         if self._lane.started:
             self.outcome.error = error
             return error
+        if isinstance(error, ContextExceeded) and self._shorten(ready, error):
+            return error
         if error.retry is not Retry.ELSEWHERE or self.outcome.attempts >= self._policy.attempts:
             raise error
         report_attempt(self.outcome, self._inbound, error)
         return error
+
+    def _shorten(self, ready: Ready, error: ContextExceeded) -> bool:
+        """Whether the request is shorter now, and may be tried again where it was too long."""
+        if not self._dialect.shortens or ready.relay or ready.request is None:
+            return False
+        if self._shortenings == MAX_SHORTENINGS:
+            return False
+        shorter = shortened(ready.request, error.fits, one_prompt=self._endpoint.operation is Operation.GENERATE)
+        if shorter is None:
+            return False
+        self._decoded = shorter
+        self._shortenings += 1
+        self._tried.discard((ready.offer.backend, ready.offer.card.id))
+        self.outcome.attempts -= 1
+        return True
 
     async def _offers(self, model: str) -> Sequence[Offer]:
         try:
@@ -398,10 +422,12 @@ class Exchange:
         plan = self._plan(ready, place)
         driver, sent_ns = plan.driver, time_ns()
         self.outcome.relayed, self.outcome.dropped = driver is None, plan.dropped
+        if self._shortenings:
+            self.outcome.dropped += (CUT,)
 
         def choose(head: Head) -> Pipe:
             if driver is not None:
-                return self._answering.pipe(head, driver, self._request, sent_ns)
+                return self._answering.pipe(head, driver, self._request, sent_ns, hide=place.pool.hide)
             return Relay() if plan.typed is None else Renamed(place.model, plan.typed)
 
         attempt = Attempt(

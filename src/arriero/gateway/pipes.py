@@ -5,14 +5,19 @@ Both raise `ArrieroError` where the answer turns out to be an error before anyth
 errors come out as bytes in the client's dialect and `failed` holds them.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
+
+from msgspec.structs import replace
 
 from arriero.canonical.events import Answer, Event, Failed, Finished, Started, Usage
 from arriero.canonical.stream import Folder, unfold
 from arriero.dialects.base import AnswerContext, Decoder, Driver, Encoder, Endpoint
 from arriero.errors import ArrieroError, BackendBroken, BackendError, BackendFailed, BackendOverloaded, BackendRefused
 from arriero.wire.jsontext import json_forms
+
+Hide: TypeAlias = Callable[[str], str]
+"""A text without the secrets that may stand in it: a backend may repeat what it was sent in the error it reports."""
 
 
 class EventFilter(Protocol):
@@ -113,9 +118,10 @@ class Renamed:
 class Transcode:
     """A stream decoded into events and encoded into the client's dialect; each read becomes at most one write."""
 
-    __slots__ = ("_decoder", "_encoder", "_filters", "_said", "failed", "over", "usage")
+    __slots__ = ("_decoder", "_encoder", "_filters", "_hide", "_said", "failed", "over", "usage")
 
-    def __init__(self, decoder: Decoder, filters: Sequence[Filtering], encoder: Encoder) -> None:
+    def __init__(self, decoder: Decoder, filters: Sequence[Filtering], encoder: Encoder, hide: Hide) -> None:
+        self._hide = hide
         self._decoder = decoder
         self._filters = [filtering.filter() for filtering in filters]
         self._encoder = encoder
@@ -137,6 +143,8 @@ class Transcode:
             return b""
         last = events[-1]
         if isinstance(last, Failed):
+            last = replace(last, message=self._hide(last.message))
+            events = (*events[:-1], last)
             self.failed = error_of(last)
             if not self._said and all(isinstance(event, Started | Failed) for event in events):
                 raise self.failed
@@ -157,6 +165,7 @@ class Gather:
         "_driver",
         "_endpoint",
         "_filters",
+        "_hide",
         "_pieces",
         "_size",
         "_stream",
@@ -171,9 +180,11 @@ class Gather:
         endpoint: Endpoint,
         context: AnswerContext,
         filters: Sequence[Filtering],
+        hide: Hide,
         *,
         stream: bool,
     ) -> None:
+        self._hide = hide
         self._driver = driver
         self._endpoint = endpoint
         self._context = context
@@ -192,7 +203,12 @@ class Gather:
         return b""
 
     def close(self, now_ns: int) -> bytes:
-        whole = self._driver.decode(b"".join(self._pieces))
+        try:
+            whole = self._driver.decode(b"".join(self._pieces))
+        except BackendError as error:
+            error.message = self._hide(error.message)
+            error.args = (error.message,)
+            raise
         if not isinstance(whole, Answer):
             raise BackendBroken("the backend gave vectors where an answer was asked for")
         whole = _filtered(whole, self._filters)
@@ -205,11 +221,12 @@ class Gather:
 class Fold:
     """A stream gathered into one whole answer, for a client that did not ask for a stream of a backend that streams."""
 
-    __slots__ = ("_context", "_decoder", "_endpoint", "_filters", "_folder", "failed", "over", "usage")
+    __slots__ = ("_context", "_decoder", "_endpoint", "_filters", "_folder", "_hide", "failed", "over", "usage")
 
     def __init__(
-        self, decoder: Decoder, endpoint: Endpoint, context: AnswerContext, filters: Sequence[Filtering]
+        self, decoder: Decoder, endpoint: Endpoint, context: AnswerContext, filters: Sequence[Filtering], hide: Hide
     ) -> None:
+        self._hide = hide
         self._decoder = decoder
         self._endpoint = endpoint
         self._context = context
@@ -234,8 +251,9 @@ class Fold:
         for filter in self._filters:
             events = filter.feed(events)
         self._folder.feed(events)
-        if self._folder.failed is not None:
-            raise error_of(self._folder.failed)
+        failed = self._folder.failed
+        if failed is not None:
+            raise error_of(replace(failed, message=self._hide(failed.message)))
         return b""
 
 

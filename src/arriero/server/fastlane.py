@@ -375,8 +375,13 @@ class FastProtocol(HttpToolsProtocol):
         return head
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:  # trailers come here too, after everything was checked, and mean nothing
-            super().on_header(name, value)
+        if not self._in_head:
+            return  # a trailer: it comes after everything was checked, and means nothing
+        # As uvicorn does it, without the call: this runs for each field of each request.
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_message_begin(self) -> None:
         # uvicorn makes a scope here; a hot request needs none, so that it is made when ASGI turns out to be the way.

@@ -20,6 +20,13 @@ def worth_hiding(texts: Sequence[str | None]) -> tuple[bytes, ...]:
     return tuple(sorted(found, key=lambda secret: (-len(secret), secret)))
 
 
+def hidden(data: bytes, secrets: Sequence[bytes]) -> bytes:
+    """`data` with `HIDDEN` in place of each secret."""
+    for secret in secrets:
+        data = data.replace(secret, HIDDEN)
+    return data
+
+
 class Discreet:
     """A receiver before a receiver: holds the body of an error answer until its end, and hides `secrets` in it."""
 
@@ -32,7 +39,9 @@ class Discreet:
         self._size = 0
 
     def on_head(self, head: Head) -> None:
-        fields = tuple((name, self._hidden(value)) for name, value in head.headers if name != b"content-length")
+        fields = tuple(
+            (name, hidden(value, self._secrets)) for name, value in head.headers if name != b"content-length"
+        )
         self._receiver.on_head(Head(head.status, fields))
 
     def on_body(self, data: bytes) -> None:
@@ -41,7 +50,7 @@ class Discreet:
             self._size += len(data)
 
     def on_end(self) -> None:
-        body = self._hidden(b"".join(self._parts))
+        body = hidden(b"".join(self._parts), self._secrets)
         self._parts.clear()
         if body:
             self._receiver.on_body(body)
@@ -49,8 +58,3 @@ class Discreet:
 
     def on_error(self, error: BackendError) -> None:
         self._receiver.on_error(error)
-
-    def _hidden(self, data: bytes) -> bytes:
-        for secret in self._secrets:
-            data = data.replace(secret, HIDDEN)
-        return data

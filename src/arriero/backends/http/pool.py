@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from arriero.backends.http.call import Call, Head, Receiver, Timeouts, Upstream
 from arriero.backends.http.connection import Connection
 from arriero.backends.http.dial import Dialer
+from arriero.backends.http.discreet import hidden
 from arriero.backends.http.flight import Flight
 from arriero.backends.http.origin import Origin, tls_context
 from arriero.backends.http.outbox import Outbox
@@ -94,6 +95,12 @@ class Pool:
         self._connecting = 0
         self._sockets: set[Connection] = set()
         self._closed = False
+
+    def hide(self, text: str) -> str:
+        """The text without the secrets of this backend."""
+        return (
+            hidden(text.encode("utf-8", "replace"), self.secrets).decode("utf-8", "replace") if self.secrets else text
+        )
 
     @property
     def in_flight(self) -> int:

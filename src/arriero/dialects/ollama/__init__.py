@@ -84,6 +84,7 @@ DIALECT = Dialect(
     write_stream_error=write_stream_error,
     read_error=read_error,
     folds_case=True,
+    shortens=True,
 )
 
 __all__ = ["DIALECT", "is_load", "model_not_found"]
