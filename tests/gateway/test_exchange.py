@@ -1,12 +1,14 @@
 """Whole exchanges over real sockets: what the client says, what goes out, what comes back."""
 
 import asyncio
+import gc
 import json
 from typing import Any
 
 from arriero.backends.http.call import Timeouts
 from arriero.filters.rules import Clamp, Rule
-from arriero.gateway.exchange import Policy
+from arriero.gateway.attempt import Attempt
+from arriero.gateway.exchange import Exchange, Policy
 from arriero.gateway.roster import Seat
 from support.gateway import Played, gateway, http, stream
 from support.lanes import KeptLane
@@ -348,6 +350,23 @@ async def test_embedding_nothing_asks_nobody() -> None:
     async with gateway(backend) as gate:
         lane = await gate.ask("/api/embed", {"model": "gpt-x", "input": []})
     assert (json.loads(lane.body), backend.seen) == ({"model": "gpt-x", "embeddings": []}, [])
+
+
+async def test_what_an_exchange_held_goes_with_it() -> None:
+    """Cycles would be left to the garbage collector: a fifth of what a translated request costs."""
+    backend = Played("openai", WHOLE, WHOLE, stream(*STREAM), WHOLE)
+    async with gateway(backend) as gate:
+        gc.collect()
+        gc.disable()
+        try:
+            for path in ("/api/chat", "/v1/chat/completions"):
+                for streamed in (False, True):
+                    await gate.ask(path, {"model": "gpt-x", "messages": HI, "stream": streamed})
+            await asyncio.sleep(0)
+            assert [held for held in gc.get_objects() if isinstance(held, Exchange | Attempt)] == []
+        finally:
+            gc.enable()
+    assert len(backend.seen) == 4
 
 
 # ---- a prompt that is too long -------------------------------------------------------------------------------------

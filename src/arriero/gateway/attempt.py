@@ -199,7 +199,9 @@ class Attempt:
     def _settle(self, error: ArrieroError | None) -> None:
         if not self.over:
             self.over = True
-            self.on_done(error)
+            # Whoever waits holds this attempt: let go, so that nothing is left for the garbage collector to find.
+            done, self.on_done = self.on_done, _nobody
+            done(error)
 
     # ---- the lane --------------------------------------------------------------------------------------------------
 
