@@ -104,9 +104,9 @@ class BackendModels(Section):
     exclude: Texts = ()
     """Patterns of models that are hidden; stronger than `include`."""
     capabilities: dict[str, tuple[Capability, ...]] = Field(default={})
-    """Pattern to the whole list of capabilities; the first pattern that matches counts."""
+    """Pattern to the whole list of capabilities, for models of which the backend tells none; the first match counts."""
     context_length: dict[str, Annotated[int, Field(ge=1)]] = Field(default={})
-    """Pattern to the context length in tokens; the first pattern that matches counts."""
+    """Pattern to the context length in tokens, for models of which the backend tells none; the first match counts."""
 
 
 class _AnyBackend(Section):

@@ -106,9 +106,9 @@ class ModelsConfig(Section):
     filter_file: Path | None = None
     """A file of patterns, one a line, `!` before one that excludes."""
     capabilities: dict[str, tuple[Capability, ...]] = Field(default={})
-    """Pattern to the whole list of capabilities; the first pattern that matches counts."""
+    """Pattern to the whole list of capabilities, for models of which the backend tells none; the first match counts."""
     context_length: dict[str, Annotated[int, Field(ge=1)]] = Field(default={})
-    """Pattern to the context length in tokens; the first pattern that matches counts."""
+    """Pattern to the context length in tokens, for models of which the backend tells none; the first match counts."""
     listing: Literal["tagged", "verbatim"] = "tagged"
     """Whether Ollama listings add `:latest` to an id without a tag, or show ids as they are."""
 

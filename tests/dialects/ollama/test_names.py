@@ -86,7 +86,7 @@ def test_what_may_be_the_name_of_an_unknown_model(text: str) -> None:
     names.check_unknown(text)
 
 
-@pytest.mark.parametrize("text", [" ", "m:", "/m", "//m", "n//m", "n/", ":7b", "n/:7b", "a b", "https://"])
+@pytest.mark.parametrize("text", [" ", "m:", "/m", "//m", "n//m", "n/", ":7b", "n/:7b", "a b", "https://", "m" * 513])
 def test_what_is_no_name_at_all(text: str) -> None:
     with pytest.raises(BadRequest, match=r"^invalid model name$"):
         names.check_unknown(text)

@@ -99,13 +99,13 @@ def source(text: str) -> tuple[str, str | None]:
 
 
 def check_unknown(text: str) -> None:
-    """Raises `BadRequest` for a name that nobody lists and that is none: an empty part, or a space inside.
+    """Raises `BadRequest` for a name that nobody lists and that is none: an empty part, a space inside, too long.
 
     It is stricter than `check_name`, and milder than the grammar: the backend that has `@cf/meta/x` may be away.
     """
     source(text)
     rest = text.strip(" \t\r\n").rpartition("://")[2]
-    if not rest or _NO_NAME.search(rest):
+    if not rest or len(rest) > MAX_NAME_CHARACTERS or _NO_NAME.search(rest):
         raise BadRequest("invalid model name")
 
 
