@@ -46,6 +46,7 @@ TABLE = [
     ("ContextExceeded", 400, "backend_error", Retry.NEVER, Blame.CLIENT),
     ("ModelMissing", 404, "model_not_found", Retry.ELSEWHERE, Blame.BACKEND),
     ("ToolsRefused", 400, "backend_error", Retry.NEVER, Blame.CLIENT),
+    ("UsageRefused", 400, "backend_error", Retry.NEVER, Blame.CLIENT),
     ("EngineError", 500, "engine_error", Retry.ELSEWHERE, Blame.BACKEND),
     ("EngineMissing", 503, "engine_error", Retry.ELSEWHERE, Blame.GATEWAY),
     ("ModelBroken", 500, "engine_error", Retry.ELSEWHERE, Blame.BACKEND),

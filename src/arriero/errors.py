@@ -263,6 +263,10 @@ class ContextExceeded(BackendRefused):
     )
 
 
+class UsageRefused(BackendRefused):
+    """The server does not know `stream_options`, by which it would count the tokens of a stream."""
+
+
 class ToolsRefused(BackendRefused):
     """The model, or the server as it was started, takes no tools."""
 

@@ -16,6 +16,7 @@ from arriero.errors import (
     ModelMissing,
     Retry,
     ToolsRefused,
+    UsageRefused,
 )
 
 
@@ -171,3 +172,20 @@ def test_a_model_that_the_backend_has_not_may_be_had_elsewhere(body: bytes, mess
 
 def test_an_unknown_page_is_no_unknown_model() -> None:
     assert type(read_error(404, b'{"detail":"Not Found"}', "x_error")) is BackendRefused
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b'{"error":{"message":"Unknown field: stream_options","type":"invalid_request_error"}}',
+        b'{"error":{"message":"Unrecognized request argument","param":"stream_options"}}',
+        b'{"detail":[{"type":"extra_forbidden","loc":["body","stream_options"],"msg":"Extra inputs"}]}',
+    ],
+)
+def test_a_server_that_does_not_know_stream_options(said: bytes) -> None:
+    assert type(read_error(422, said, "t")) is UsageRefused
+
+
+def test_a_request_that_is_only_repeated_says_nothing_of_its_fields() -> None:
+    said = b'{"detail":[{"loc":["body","x"],"msg":"Field required","input":{"stream_options":{"include_usage":true}}}]}'
+    assert type(read_error(422, said, "t")) is BackendRefused

@@ -430,3 +430,33 @@ async def test_an_openai_client_is_told_of_too_long_a_prompt() -> None:
     async with gateway(backend) as gate:
         lane = await gate.ask("/v1/chat/completions", {"model": "gpt-x", "messages": turns(9)})
     assert (lane.status, len(backend.seen)) == (400, 1)
+
+
+# ---- a server that does not know `stream_options` ------------------------------------------------------------------
+
+NO_USAGE = http(b'{"error":{"message":"Unknown field: stream_options"}}', status="400 Bad Request")
+
+
+async def test_the_wish_for_usage_is_given_up_where_it_is_refused() -> None:
+    backend = Played("openai", NO_USAGE, stream(*STREAM), stream(*STREAM))
+    async with gateway(backend) as gate:
+        for _ in range(2):
+            lane = await gate.ask("/api/chat", {"model": "gpt-x", "messages": HI})
+            assert (lane.status, frames(lane)[-1]["done"]) == (200, True)
+    assert ["stream_options" in body for body in backend.bodies] == [True, False, False]
+
+
+async def test_it_is_given_up_once() -> None:
+    backend = Played("openai", NO_USAGE)
+    async with gateway(backend) as gate:
+        lane = await gate.ask("/api/chat", {"model": "gpt-x", "messages": HI})
+    assert (lane.status, frames(lane)[0]["error"]) == (400, "Unknown field: stream_options")
+    assert len(backend.seen) == 2
+
+
+async def test_a_client_s_own_wish_is_its_own_affair() -> None:
+    backend = Played("openai", NO_USAGE)
+    asked = {"model": "gpt-x", "messages": HI, "stream": True, "stream_options": {"include_usage": True}}
+    async with gateway(backend) as gate:
+        lane = await gate.ask("/v1/chat/completions", asked)
+    assert (lane.status, len(backend.seen)) == (400, 1)

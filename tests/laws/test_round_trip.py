@@ -13,6 +13,7 @@ from arriero.canonical.requests import ChatRequest, CompletionRequest, EmbedRequ
 from arriero.canonical.stream import fold, unfold
 from arriero.dialects.base import Dialect, Endpoint, Target
 from arriero.dialects.profiles import profile_of
+from arriero.errors import BadRequest
 from support.clients import pairs
 from support.dialects import DIALECTS, ENDPOINTS, NOW_NS, context, decode, driver_of, encode, name, sample
 from support.recordings import Recording, select
@@ -137,18 +138,27 @@ REQUESTS = [
 ]
 
 
-@pytest.mark.parametrize("recording", REQUESTS, ids=str)
+REFUSED = frozenset({"completion_multi_prompt", "completion_token_ids"})
+"""What the llama.cpp server takes and the canonical request has no place for: it is refused, not half understood."""
+
+
+def asked(recording: Recording) -> tuple[Endpoint, bytes]:
+    body = {"model": "m", **json.loads(recording.request.body)}
+    return BY_NAME["openai"].by_path[recording.request.target], json.dumps(body).encode()
+
+
+@pytest.mark.parametrize("recording", [found for found in REQUESTS if found.name not in REFUSED], ids=str)
 def test_recorded_requests_survive_a_second_trip(recording: Recording) -> None:
     """What a real client sent may be written otherwise, and says the same ever after."""
-    dialect = BY_NAME["openai"]
-    endpoint = dialect.by_path[recording.request.target]
-    body = {"model": "m", **json.loads(recording.request.body)}
-    try:
-        request = endpoint.decode(json.dumps(body).encode())
-        once, _ = there_and_back(dialect, request)
-    except Exception as error:
-        assert type(error).__module__ == "arriero.errors", error
-        return
-    twice, dropped = there_and_back(dialect, once)
+    endpoint, body = asked(recording)
+    once, _ = there_and_back(BY_NAME["openai"], endpoint.decode(body))
+    twice, dropped = there_and_back(BY_NAME["openai"], once)
     assert plain(twice) == plain(once)
     assert dropped == ()
+
+
+@pytest.mark.parametrize("recording", [found for found in REQUESTS if found.name in REFUSED], ids=str)
+def test_recorded_requests_that_have_no_place_are_refused(recording: Recording) -> None:
+    endpoint, body = asked(recording)
+    with pytest.raises(BadRequest, match="not supported, send"):
+        endpoint.decode(body)

@@ -1,9 +1,9 @@
 """A backend's error answer, whatever its vendor's shape, turned into the error tree. Shared by the dialects that drive.
 
-The status decides the class. For the refusals that clients act on (too long a prompt, no tools, no such model) the
-vendor's code or words do: no two vendors have the same status for them, and reading their words is this border's work.
-The text is for people. The gateway's own credentials never show in it: a vendor's "incorrect API key" often repeats a
-part of the key.
+The status decides the class. For the refusals that somebody acts on (too long a prompt, no tools, no such model, no
+usage) the vendor's code or words do: no two vendors have the same status for them, and reading their words is this
+border's work. The text is for people. The gateway's own credentials never show in it: a vendor's "incorrect API key"
+often repeats a part of the key.
 """
 
 import html
@@ -26,6 +26,7 @@ from arriero.errors import (
     ContextExceeded,
     ModelMissing,
     ToolsRefused,
+    UsageRefused,
 )
 
 MAX_MESSAGE_CHARACTERS = 1000
@@ -81,6 +82,8 @@ _MISSING = re.compile(
     r"|no endpoints found for",
     re.IGNORECASE | re.DOTALL,
 )
+_USAGE = re.compile(r"\bstream_options\b|\binclude_usage\b")
+_USAGE_FIELD = re.compile(rb'"(?:param|loc)"\s*:\s*(?:\[[^\]]{0,200})?"(?:stream_options|include_usage)"')
 NOT_FOUND = "not found"
 NO_TOOLS = "does not support tools"
 
@@ -96,6 +99,8 @@ def _refused(status: int, body: bytes, message: str, type: str) -> BackendError:
     if _TOOLS.search(said):
         text = message if NO_TOOLS in message else f"the model {NO_TOOLS}: {message}"
         return ToolsRefused(text, status=400, type=type)
+    if _USAGE.search(message) or _USAGE_FIELD.search(body[:4096]):
+        return UsageRefused(message, status=status, type=type)
     if status == 404 and _MISSING.search(said):
         return ModelMissing(message if NOT_FOUND in message else f"model {NOT_FOUND}: {message}")
     return BackendRefused(message, status=status, type=type)

@@ -4,7 +4,7 @@
 2. the name's offers; a request that only loads or unloads a model ends here
 3. a decision, a lease, a place; relay the bytes if the backend speaks the client's dialect, else transcode
 4. a failure before the first byte moves on to another backend; after it, the client is told in its dialect
-5. a prompt that is too long is shortened and tried again, where the client's dialect wants it
+5. what a backend refused and can be said otherwise (too long a prompt, the wish for usage) is said again
 6. one `finally`: place and lease back, catalog touched, one log line
 """
 
@@ -15,11 +15,12 @@ from time import time_ns
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from arriero.backends.base import Backend, Place, Want
+from arriero.backends.base import Backend, Place
 from arriero.backends.http.call import Call, Head
 from arriero.canonical.events import Answer, Embeddings, Finished, Reason
-from arriero.canonical.requests import ChatRequest, EmbedRequest, Request
+from arriero.canonical.requests import EmbedRequest, Request
 from arriero.dialects.base import Dialect, Endpoint, Operation, Target
 from arriero.errors import (
     AmbiguousModel,
@@ -32,6 +33,7 @@ from arriero.errors import (
     ModelNotFound,
     NoBackend,
     Retry,
+    UsageRefused,
 )
 from arriero.filters.rules import NO_CHANGES, Changes, Rule, apply, changes
 from arriero.gateway import heads
@@ -42,7 +44,8 @@ from arriero.gateway.lane import Inbound, Lane
 from arriero.gateway.outcome import Outcome, report, report_attempt
 from arriero.gateway.pipes import Pipe, Relay, Renamed
 from arriero.gateway.plan import Plan, driver_for, relayed, transcoded
-from arriero.gateway.roster import Entry, Roster
+from arriero.gateway.ready import Ready, is_load, want_of
+from arriero.gateway.roster import Roster
 from arriero.gateway.shorten import MAX_SHORTENINGS, shortened
 from arriero.routing.decide import Decision, decide
 from arriero.routing.names import Offer
@@ -70,21 +73,6 @@ class Misread(Exception):
         self.model = model
 
 
-class Ready(Struct, frozen=True):
-    """An attempt that has been decided and looked through. `request` is `None` where nobody needed to decode it."""
-
-    offer: Offer
-    entry: Entry
-    relay: bool
-    made: Changes
-    request: Request | None
-    want: Want
-
-    @property
-    def keep_alive(self) -> float | None:
-        return self.request.keep_alive if self.request is not None else None
-
-
 class Exchange:
     """Drives one request of an inference endpoint. Made for each request, thrown away after it.
 
@@ -106,6 +94,7 @@ class Exchange:
         "_shortenings",
         "_spawn",
         "_tried",
+        "_uncounted",
         "outcome",
     )
 
@@ -132,6 +121,7 @@ class Exchange:
         self._decoded: Request | None = None
         self._odd = False  # only the dialect's lenient rules can read the body: it cannot be relayed
         self._shortenings = 0
+        self._uncounted = False  # sent without the wish for usage, which the backend had refused
         self._tried: set[tuple[str, str]] = set()
         self.outcome = Outcome()
         self._answering = Answering(inbound, lane, dialect, endpoint, self.outcome, policy.rules)
@@ -217,27 +207,37 @@ class Exchange:
         if self._lane.started:
             self.outcome.error = error
             return error
-        if isinstance(error, ContextExceeded) and self._shorten(ready, error):
+        if self._mends(ready, error):
+            # The same place may be asked again, and it is no other attempt.
+            self._tried.discard((ready.offer.backend, ready.offer.card.id))
+            self.outcome.attempts -= 1
             return error
         if error.retry is not Retry.ELSEWHERE or self.outcome.attempts >= self._policy.attempts:
             raise error
         report_attempt(self.outcome, self._inbound, error)
         return error
 
-    def _shorten(self, ready: Ready, error: ContextExceeded) -> bool:
-        """Whether the request is shorter now, and may be tried again where it was too long."""
-        if not self._dialect.shortens or ready.relay or ready.request is None:
+    def _mends(self, ready: Ready, error: ArrieroError) -> bool:
+        """Whether the request can be said otherwise now, so that what the backend refused it for is gone."""
+        if ready.relay or ready.request is None:
             return False
-        if self._shortenings == MAX_SHORTENINGS:
-            return False
-        shorter = shortened(ready.request, error.fits, one_prompt=self._endpoint.operation is Operation.GENERATE)
-        if shorter is None:
-            return False
-        self._decoded = shorter
-        self._shortenings += 1
-        self._tried.discard((ready.offer.backend, ready.offer.card.id))
-        self.outcome.attempts -= 1
-        return True
+        match error:
+            case UsageRefused() if not self._uncounted:
+                # Nobody said so of this server: it is remembered, and the next request is spared the refusal.
+                self._uncounted = True
+                backend = ready.entry.backend
+                backend.profile = replace(backend.profile, stream_options=False)
+                return True
+            case ContextExceeded() if self._dialect.shortens and self._shortenings < MAX_SHORTENINGS:
+                one_prompt = self._endpoint.operation is Operation.GENERATE
+                shorter = shortened(ready.request, error.fits, one_prompt=one_prompt)
+                if shorter is None:
+                    return False
+                self._decoded = shorter
+                self._shortenings += 1
+                return True
+            case _:
+                return False
 
     async def _offers(self, model: str) -> Sequence[Offer]:
         try:
@@ -297,7 +297,7 @@ class Exchange:
             if not isinstance(request, EmbedRequest):
                 self._answering.stream = request.stream
             self._endpoint.check(request, offer.card)
-        return Ready(offer, entry, relay, made, request, _want(offer, request))
+        return Ready(offer, entry, relay, made, request, want_of(offer, request))
 
     def _changes(self, offer: Offer) -> Changes:
         rules = self._policy.rules
@@ -351,7 +351,7 @@ class Exchange:
         place = ready.entry.backend.at_hand(ready.want)
         if place is None or self._lane.gone:
             return False
-        if not ready.relay and (isinstance(request, EmbedRequest) or _is_load(request)):
+        if not ready.relay and (isinstance(request, EmbedRequest) or is_load(request)):
             return False
         self.outcome.backend_model = place.model
         attempt, call = self._prepared(ready, place)
@@ -405,7 +405,7 @@ class Exchange:
 
     async def _only_loads(self, request: Request, backend: Backend, offer: Offer) -> bool:
         """Answers a request that asks for nothing but the model itself: no messages, no inputs."""
-        if not _is_load(request):
+        if not is_load(request):
             return False
         await backend.load(offer.card.id, request.keep_alive)
         self._roster.touch(backend.name, offer.card.id, request.keep_alive)
@@ -476,23 +476,3 @@ class Exchange:
         )
         self.outcome.relayed, self.outcome.dropped, self.outcome.usage = False, dropped, whole.usage
         self._answering.whole(whole, request, sent_ns)
-
-
-def _is_load(request: Request | None) -> bool:
-    """Whether a request asks for nothing but the model itself."""
-    match request:
-        case ChatRequest(messages=()) | EmbedRequest(inputs=()):
-            return True
-        case _:
-            return False
-
-
-def _want(offer: Offer, request: Request | None) -> Want:
-    if request is None:
-        return Want(offer.card.id)
-    asked = request.runner.get("num_ctx") if request.runner else None
-    return Want(
-        offer.card.id,
-        asked if isinstance(asked, int) and asked > 0 else None,
-        isinstance(request, EmbedRequest),
-    )

@@ -1,0 +1,45 @@
+"""An attempt that has been decided, and what can be read off its request without asking anybody."""
+
+from msgspec import Struct
+
+from arriero.backends.base import Want
+from arriero.canonical.requests import ChatRequest, EmbedRequest, Request
+from arriero.filters.rules import Changes
+from arriero.gateway.roster import Entry
+from arriero.routing.names import Offer
+
+
+class Ready(Struct, frozen=True):
+    """An attempt that has been decided and looked through. `request` is `None` where nobody needed to decode it."""
+
+    offer: Offer
+    entry: Entry
+    relay: bool
+    made: Changes
+    request: Request | None
+    want: Want
+
+    @property
+    def keep_alive(self) -> float | None:
+        return self.request.keep_alive if self.request is not None else None
+
+
+def is_load(request: Request | None) -> bool:
+    """Whether a request asks for nothing but the model itself."""
+    match request:
+        case ChatRequest(messages=()) | EmbedRequest(inputs=()):
+            return True
+        case _:
+            return False
+
+
+def want_of(offer: Offer, request: Request | None) -> Want:
+    """What a request needs of the place that runs it."""
+    if request is None:
+        return Want(offer.card.id)
+    asked = request.runner.get("num_ctx") if request.runner else None
+    return Want(
+        offer.card.id,
+        asked if isinstance(asked, int) and asked > 0 else None,
+        isinstance(request, EmbedRequest),
+    )
