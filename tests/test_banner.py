@@ -26,6 +26,14 @@ def test_the_whole() -> None:
     )
 
 
+def test_a_name_that_nobody_can_read_is_cut_and_not_to_be_tried() -> None:
+    long = BackendLine("odd", "ollama", "http://10.0.0.7:11434", "ready", ("x" * 10_000, "y:1b"))
+    shown = render_start([HERE], [long], color=False)
+    assert f"2: {'x' * 80}..., y:1b\n" in shown
+    assert model_to_try([long]) == "y:1b"
+    assert len(shown) < 1000
+
+
 def test_colours_only_where_asked() -> None:
     assert "\x1b[" in render_start([HERE], [GPU], color=True)
     plain = render_start([HERE], [GPU], color=False)

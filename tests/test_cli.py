@@ -1,12 +1,15 @@
+import http.client
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,6 +113,29 @@ def test_check_shows_settings_with_their_origin_and_no_secret(tmp_path: Path) ->
     assert "\x1b[" not in done.stdout
 
 
+def test_check_of_ollas_file_is_what_validating_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "olla.yaml"
+    endpoint = f"{{url: 'http://h:1', name: a, type: ollama, auth: {{type: bearer, token: {SECRET}}}}}"
+    file.write_text(f"proxy:\n  engine: olla\ndiscovery: {{static: {{endpoints: [{endpoint}]}}}}\n")
+    done = run(tmp_path, "check", "--olla-config", "olla.yaml", "--no-probe", env={"OLLA_SERVER_PORT": "8080"})
+    assert done.returncode == 0, done.stderr
+    assert SECRET not in done.stdout + done.stderr
+    assert "arriero: warning: olla.yaml:2: proxy.engine is ignored: " in done.stderr
+    lines = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.split()}
+    assert lines["File:"] == [str(file)]
+    assert lines["server.port"] == ["8080", "OLLA_SERVER_PORT"]
+    assert lines["server.host"] == ["localhost", "Olla's", "default"]
+    assert lines["backends.a.url"] == ["http://h:1", "olla.yaml:3"]
+    file.write_text("proxy: {load_balancer: fair}\nserver: {prot: 1}\n")
+    for command in (["check", "--no-probe"], ["serve"]):
+        done = run(tmp_path, *command, "--olla-config", "olla.yaml")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.splitlines() == [
+            f"arriero: {file}:1: proxy.load_balancer: is not one of least-connections, priority, round-robin",
+            f"arriero: {file}:2: server.prot: unknown key, in Olla too; the nearest known one is 'port'",
+        ]
+
+
 def test_check_asks_each_backend(tmp_path: Path) -> None:
     models = Answer(b'{"data":[{"id":"m1"},{"id":"m2"}]}', headers={"Content-Type": "application/json"})
     with answering({"/v1/models": models}) as server:
@@ -162,6 +188,60 @@ def test_ask_when_nobody_listens(tmp_path: Path) -> None:
     assert done.stderr == (
         f"arriero: nothing listens at http://127.0.0.1:{port} (Connection refused).\n"
         "  Start arriero in another terminal:  arriero serve\n"
+    )
+
+
+# ---- scripted -------------------------------------------------------------------------------------------------------
+
+
+def scripted(*arguments: str) -> tuple["subprocess.Popen[str]", str]:
+    """The process and the line that it prints."""
+    command = [sys.executable, "-m", "arriero", "scripted", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    return process, process.stdout.readline()
+
+
+def asked(port: int, method: str, path: str, body: str | None = None) -> tuple[int, Any]:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+        connection.request(method, path, body)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+
+def test_scripted_is_commanded_killed_and_revived_on_its_port(tmp_path: Path) -> None:
+    script = tmp_path / "play.yaml"
+    script.write_text('{name: old, models: [{name: tiny}], rules: [{play: {say: "I am {name}"}}]}')
+    chat = '{"model": "tiny", "stream": false, "messages": [{"role": "user", "content": "hi"}]}'
+    process, line = scripted("--script", str(script), "--name", "gpu1")
+    with process:
+        port = int(line.rpartition(":")[2])
+        assert line == f"http://127.0.0.1:{port}\n"
+        assert asked(port, "POST", "/api/chat", chat)[1]["message"]["content"] == "I am gpu1"
+        assert asked(port, "POST", "/_scripted/fault/hang?path=/api/chat") == (200, {"name": "gpu1", "commanded": 1})
+        with socket.create_connection(("127.0.0.1", port), 20) as hanging:
+            request = f"POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Length: {len(chat)}\r\n\r\n{chat}"
+            hanging.sendall(request.encode())
+            process.kill()
+            assert process.wait(20) == -signal.SIGKILL
+            with pytest.raises(ConnectionRefusedError):
+                asked(port, "GET", "/api/tags")
+            revived, line = scripted("--port", str(port))
+            with revived:
+                assert line == f"http://127.0.0.1:{port}\n"
+                assert asked(port, "GET", "/_scripted/seen")[1]["requests"] == 0
+                assert asked(port, "GET", "/api/tags")[1]["models"][0]["name"] == "scripted:latest"
+                revived.terminate()
+                assert revived.wait(20) == 0
+
+
+def test_scripted_on_a_port_in_use(tmp_path: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        port = server.getsockname()[1]
+        done = run(tmp_path, "scripted", "--port", str(port))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"arriero: port {port} on 127.0.0.1 is taken by another program; give another --port, or 0 for a free one\n"
     )
 
 

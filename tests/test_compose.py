@@ -1,5 +1,8 @@
 """From a configuration to its parts: each setting reaches the part that it is for."""
 
+import asyncio
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +11,15 @@ import pytest
 from arriero.backends.http.call import Timeouts
 from arriero.backends.remote import Ollama, OpenAI
 from arriero.canonical.catalog import Capability
-from arriero.compose import LOCAL_CHECKS, USER_AGENT, build, build_backend, build_roster
-from arriero.config import Config
+from arriero.compose import LOCAL_CHECKS, SEATED, USER_AGENT, adopt, build, build_backend, build_roster
+from arriero.compose import seat as seat_of
+from arriero.config import Config, OllamaConfig, OpenAIConfig
 from arriero.errors import ArrieroError
 from arriero.filters.rules import Clamp
-from arriero.gateway.roster import Seat, Told
+from arriero.gateway.entry import Seat, Told
 from arriero.routing.names import Patterns
+from support.engine import eventually
+from support.raw_backend import Peer, RawBackend
 
 OLLAMA = {"name": "gpu", "kind": "ollama", "url": "http://10.0.0.5:11434"}
 OPENAI = {"name": "lab", "kind": "openai", "url": "http://10.0.0.6:8000/v1", "profile": "vllm"}
@@ -166,5 +172,141 @@ def test_filters_become_rules() -> None:
 
 def test_attempts_and_aliases_reach_the_gateway() -> None:
     app = build(config(OLLAMA, routing={"retry": {"attempts": 5}, "aliases": {"fast": ["tiny"]}}))
-    assert app._policy.attempts == 5
+    assert app._policy.routing.retrying.attempts == 5
     assert list(app.roster.names.aliases) == ["fast"]
+
+
+# ---- another configuration while it runs ---------------------------------------------------------------------------
+
+
+SEATS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (OLLAMA, {"priority": 7}),
+    (OLLAMA, {"weight": 2}),
+    (OLLAMA, {"max_concurrency": 3}),
+    (OLLAMA, {"check_interval": 9}),
+    (OLLAMA, {"check_timeout": 9}),
+    (OLLAMA, {"models_interval": 9}),
+    (OLLAMA, {"models": {"include": ["a*"]}}),
+    (OPENAI, {"extra_models": ["a"]}),
+    (SCRIPTED, {"priority": 7}),
+]
+
+MAKINGS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (OLLAMA, {"url": "http://10.0.0.7:11434"}),
+    (OLLAMA, {"api_key": "sk-other"}),
+    (OLLAMA, {"headers": {"X-Team": "lab"}}),
+    (OLLAMA, {"timeouts": {"idle": 9}}),
+    (OLLAMA, {"proxy": "http://proxy:3128"}),
+    (OLLAMA, {"tls": {"verify": False}}),
+    (OLLAMA, {"openai_api": False}),
+    (OLLAMA, {"check_path": "/healthy"}),
+    (OPENAI, {"profile": "generic"}),
+    (OLLAMA, {**OPENAI, "name": "gpu"}),
+    ({"name": "local", "kind": "engine"}, {"keep_alive": 9}),
+]
+
+
+@pytest.mark.parametrize(("backend", "change"), SEATS)
+async def test_a_backend_that_only_sits_elsewhere_is_the_same_object(
+    backend: dict[str, Any], change: dict[str, Any]
+) -> None:
+    before, after = config(backend), config({**backend, **change})
+    app = build(before)
+    made = app.roster.entries[backend["name"]].backend
+    await adopt(app, before, after)
+    (entry,) = app.roster.entries.values()
+    assert (entry.backend is made, entry.seat) == (True, seat_of(after, after.backends[0]))
+    assert entry.seat != seat_of(before, before.backends[0])
+
+
+@pytest.mark.parametrize(("backend", "change"), MAKINGS)
+async def test_a_backend_that_is_made_of_something_else_is_another_object(
+    backend: dict[str, Any], change: dict[str, Any]
+) -> None:
+    before, after = config(backend), config({**backend, **change})
+    app = build(before)
+    made = app.roster.entries[backend["name"]].backend
+    await adopt(app, before, after)
+    assert [entry.backend is made for entry in app.roster.entries.values()] == [False]
+    await app.roster.close()
+
+
+def test_every_setting_of_a_backend_has_been_thought_of() -> None:
+    """A new one belongs to the seat, or a change of it makes another object."""
+    thought_of = {setting for backend, change in (*SEATS, *MAKINGS) if "url" in backend for setting in change}
+    assert {*OllamaConfig.model_fields, *OpenAIConfig.model_fields} == {*thought_of, "name", "kind", "discover"}
+    assert {setting for _, change in SEATS for setting in change} | {"discover"} == SEATED
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"timeouts": {"idle": 9}},
+        {"proxy": {"http": "http://proxy:3128"}},
+    ],
+)
+async def test_common_settings_that_reach_into_a_backend_make_another_one(sections: dict[str, Any]) -> None:
+    before, after = config(OLLAMA, SCRIPTED), config(OLLAMA, SCRIPTED, **sections)
+    app = build(before)
+    gpu = app.roster.entries["gpu"].backend
+    await adopt(app, before, after)
+    assert app.roster.entries["gpu"].backend is not gpu
+    await app.roster.close()
+
+
+async def test_common_settings_that_a_backend_has_of_its_own_do_not() -> None:
+    own = {**OLLAMA, "timeouts": {"idle": 3}, "proxy": "direct"}
+    before = config(own)
+    after = config(own, timeouts={"idle": 9}, proxy={"http": "http://proxy:3128"}, limits={"burst": 3})
+    app = build(before)
+    gpu = app.roster.entries["gpu"].backend
+    await adopt(app, before, after)
+    assert app.roster.entries["gpu"].backend is gpu
+    await app.roster.close()
+
+
+async def test_one_that_cannot_be_built_refuses_the_whole() -> None:
+    before = config(OLLAMA)
+    wrong = {**OPENAI, "url": "https://10.0.0.6/v1", "tls": {"ca_file": "/nowhere.pem"}}
+    after = config({**OLLAMA, "priority": 7}, {**SCRIPTED}, wrong, routing={"aliases": {"fast": ["tiny"]}})
+    app = build(before)
+    table, entries = app.table, dict(app.roster.entries)
+    with pytest.raises(ArrieroError, match=r"^backend lab: "):
+        await adopt(app, before, after)
+    assert (app.table is table, app.roster.entries, entries["gpu"].seat.priority) == (True, entries, 100)
+    assert app.roster.names.aliases == {}
+    await app.roster.close()
+
+
+async def test_cancelled_it_leaves_nothing_of_the_new_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scripted backend has a socket as soon as it is asked."""
+
+    async def hang(peer: Peer) -> None:
+        await peer.gone()
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    async with RawBackend(hang) as silent:
+        before, after = config(), config(SCRIPTED, {**OLLAMA, "url": silent.url})
+        app = build(before)
+        await app.roster.start()
+        adopting = asyncio.create_task(adopt(app, before, after))
+        await eventually(lambda: len(os.listdir(tmp_path)) == 1)
+        adopting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await adopting
+        assert (os.listdir(tmp_path), app.roster.entries) == ([], {})
+        await app.roster.close()
+
+
+async def test_everything_else_is_settled_too() -> None:
+    before = config(OLLAMA)
+    after = config(
+        OLLAMA,
+        limits={"max_body_bytes": 11},
+        routing={"aliases": {"fast": ["tiny"]}, "queue": {"max_waiting": 7}, "sticky": {"enabled": True}},
+    )
+    app = build(before)
+    await adopt(app, before, after)
+    assert (app.max_body_bytes, list(app.roster.names.aliases), app.roster.queue.most) == (11, ["fast"], 7)
+    assert app.roster.sessions is not None
+    await app.roster.close()

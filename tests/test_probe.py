@@ -1,6 +1,7 @@
 from pathlib import Path
 
 from arriero.config import Config, EngineConfig, OllamaConfig
+from arriero.config.members import Host
 from arriero.probe import ProbeResult, probe
 from support.answering import Answer, answering
 
@@ -19,6 +20,26 @@ def test_each_backend_is_asked(tmp_path: Path) -> None:
 def test_an_engine_without_models(tmp_path: Path) -> None:
     engine = EngineConfig(name="e", models_dir=tmp_path, demo_model=False)
     assert probe(Config(backends=(engine,))) == [ProbeResult("e", "engine", "this machine")]
+
+
+def test_each_backend_behind_a_name_is_asked() -> None:
+    async def by(host: Host) -> list[str]:
+        if host.name == "gpu.invalid":
+            return ["127.0.0.1"]
+        raise OSError(5, "Broken")
+
+    tags = Answer(b'{"models":[{"name":"a:1","model":"a:1"}]}', headers={"Content-Type": "application/json"})
+    with answering({"/api/tags": tags}) as server:
+        url = f"http://gpu.invalid:{server.port}"
+        backends = (
+            OllamaConfig(name="gpu", url=url, discover="dns"),
+            OllamaConfig(name="lab", url="http://lab.invalid", discover="dns"),
+        )
+        found = probe(Config(backends=backends), by)
+    assert found == [
+        ProbeResult("gpu-127.0.0.1", "ollama", f"{url} at 127.0.0.1", ("a:1",)),
+        ProbeResult("lab", "ollama", "http://lab.invalid", error="lab.invalid cannot be looked up: broken"),
+    ]
 
 
 def test_nothing_to_ask() -> None:

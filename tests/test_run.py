@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from arriero.config import Address, Config, Loaded, OllamaConfig, OpenAIConfig
-from arriero.run import _listening, with_found
+from arriero.config import Address
+from arriero.run import _listening
 from support.engine import alive, eventually, needs_engine
 from support.gateway import Played, http, stream
 from support.gguf import scripted
@@ -91,6 +91,14 @@ async def test_the_start_table_goes_to_stdout_and_the_log_to_stderr(tmp_path: Pa
     assert {"level", "timestamp", "backend", "models"} <= lines[0].keys()
 
 
+async def test_a_hidden_model_is_not_the_one_to_try(tmp_path: Path) -> None:
+    listed = b'{"data":[{"id":"gpt-secret"},{"id":"gpt-x"}]}'
+    async with serving(tmp_path, Played("openai", WORDS, models=listed), models={"exclude": ["*secret"]}) as running:
+        await asyncio.to_thread(until, lambda: "gpt-x" in running.printed)
+        assert "ready  1: gpt-x\n" in running.printed
+        assert '"model":"gpt-x"' in running.printed
+
+
 async def test_nothing_that_is_printed_or_logged_or_answered_holds_a_secret(tmp_path: Path) -> None:
     """Not even where a backend says it back."""
     echo = http(b'{"error":{"message":"Incorrect API key: sk-very-secret, team-secret"}}', status="401 Unauthorized")
@@ -107,6 +115,19 @@ async def test_nothing_that_is_printed_or_logged_or_answered_holds_a_secret(tmp_
     assert [status for status, _, _ in answers[:2]] == [502, 502]
     assert "exchange failed" in said
     assert not [secret for secret in (*SECRETS, "client-secret") if secret in said]
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/olla/proxy/v1/rerank"])
+async def test_a_stranger_does_not_get_another_share_by_another_x_forwarded_for(tmp_path: Path, path: str) -> None:
+    """Neither on the fast lane nor on the other one, where the server below has its own opinion of proxies."""
+    limits = {"requests_per_minute_per_address": 1, "burst": 1}
+    async with serving(tmp_path, Played("openai", WORDS), limits=limits) as running:
+        ask = {"model": "nobody-has-it", "messages": HI}
+        answers = [
+            await asyncio.to_thread(running.ask, "POST", path, ask, {"x-forwarded-for": f"192.0.2.{number}"})
+            for number in range(2)
+        ]
+    assert [status for status, _, _ in answers] == [404, 429]
 
 
 def test_a_taken_port_is_said_in_a_sentence(tmp_path: Path) -> None:
@@ -128,6 +149,16 @@ def test_a_configuration_that_cannot_be_used_is_said_in_a_sentence(tmp_path: Pat
     done = run(tmp_path, "serve", "--config", str(config))
     assert done.returncode == 1
     assert done.stderr.startswith("arriero: ") and "a: " in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_member_of_a_name_that_cannot_be_built_is_said_in_a_sentence(tmp_path: Path) -> None:
+    """It turns out when the name has been looked up: the loop runs already."""
+    https = {"name": "a", "kind": "ollama", "url": "https://127.0.0.1:1", "tls": {"ca_file": "/nowhere.pem"}}
+    config = write_config(tmp_path / "a.yaml", [{**https, "discover": "dns"}], server={"port": free_port()})
+    done = run(tmp_path, "serve", "--config", str(config))
+    assert (done.returncode, done.stdout) == (1, "")
+    reason = "ca_file '/nowhere.pem' cannot be read: No such file or directory"
+    assert done.stderr == f"arriero: backend a-127.0.0.1: {reason}\n"
 
 
 @needs_engine
@@ -197,40 +228,6 @@ def test_several_addresses(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait(STOP_SECONDS)
-
-
-# ---- discovery -----------------------------------------------------------------------------------------------------
-
-
-async def test_local_servers_that_answer_are_taken_up() -> None:
-    """One answers, one is away, one hangs, one is no model server."""
-
-    async def hang(peer: Peer) -> None:
-        await peer.gone()
-
-    well = Played("ollama", http(b"{}"))
-    stranger = Played("openai", http(b"{}"), models=b"<html>It works!</html>")
-    hanging = Played("openai", hang)
-    hanging.raw._scripts = (hang,)
-    async with well.raw as one, stranger.raw as two, hanging.raw as three:
-        loaded = Loaded(
-            config=Config(),
-            origins={},
-            candidates=(
-                OllamaConfig(name="ollama", url=one.url),
-                OpenAIConfig(name="web", url=f"{two.url}/v1"),
-                OpenAIConfig(name="hangs", url=f"{three.url}/v1"),
-                OllamaConfig(name="away", url=f"http://127.0.0.1:{free_port()}"),
-            ),
-        )
-        async with asyncio.timeout(5):
-            config = await with_found(loaded)
-    assert [backend.name for backend in config.backends] == ["ollama"]
-
-
-async def test_with_no_candidates_the_configuration_is_what_it_was() -> None:
-    loaded = Loaded(config=Config(), origins={})
-    assert await with_found(loaded) is loaded.config
 
 
 # ---- stopping ------------------------------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ from arriero.config import Address
 
 DEMO_MODEL = "arriero-demo"
 _SHOWN = 3
+_NAME_CHARACTERS = 80
+"""A longer name is cut in the table: a backend may list anything."""
 
 
 class BackendLine(NamedTuple):
@@ -32,8 +34,8 @@ def base_url(address: Address) -> str:
 
 
 def model_to_try(backends: Iterable[BackendLine]) -> str | None:
-    """The demo model where it is offered, else the first model of the first backend that has one."""
-    names = [name for backend in backends for name in backend.models]
+    """The demo model where it is offered, else the first model of the first backend that has one that can be typed."""
+    names = [name for backend in backends for name in backend.models if len(name) <= _NAME_CHARACTERS]
     demo = next((name for name in names if name.removesuffix(":latest") == DEMO_MODEL), None)
     return demo.removesuffix(":latest") if demo else next(iter(names), None)
 
@@ -82,4 +84,8 @@ def _models(names: Sequence[str]) -> str:
     if not names:
         return "-"
     more = len(names) - _SHOWN
-    return f"{len(names)}: {', '.join(names[:_SHOWN])}" + (f" and {more} more" if more > 0 else "")
+    return f"{len(names)}: {', '.join(map(_brief, names[:_SHOWN]))}" + (f" and {more} more" if more > 0 else "")
+
+
+def _brief(name: str) -> str:
+    return name if len(name) <= _NAME_CHARACTERS else name[:_NAME_CHARACTERS] + "..."

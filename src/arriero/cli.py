@@ -1,4 +1,4 @@
-"""The command line: `arriero serve | check | ask`.
+"""The command line: `arriero serve | check | ask | scripted`.
 
 Only here does the process's environment enter. What a command does lives elsewhere, and is imported when it is needed:
 the start of `serve` is the time until the first answer.
@@ -7,6 +7,7 @@ the start of `serve` is the time until the first answer.
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -48,11 +49,15 @@ def _arriero(
 
 
 Config = Annotated[str | None, typer.Option("--config", metavar="FILE", help="Configuration file (YAML).")]
+OllaConfig = Annotated[
+    str | None, typer.Option("--olla-config", metavar="FILE", help="Configuration file of Olla, instead of arriero's.")
+]
 
 
 @app.command()
 def serve(
     config: Config = None,
+    olla_config: OllaConfig = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on [127.0.0.1].")] = None,
     port: Annotated[str | None, typer.Option(metavar="NUMBER", help="Port to listen on [11434].")] = None,
     api_key: Annotated[str | None, typer.Option(metavar="KEY", help="Key of a backend with the OpenAI API.")] = None,
@@ -76,6 +81,7 @@ def serve(
     """Listen and serve until stopped. Lists may be repeated, parted by commas, or JSON."""
     flags = Flags(
         config=config,
+        olla_config=olla_config,
         host=host,
         port=port,
         api_key=api_key,
@@ -93,12 +99,13 @@ def serve(
         _fail(text)
     from arriero.run import serve as run
 
-    raise typer.Exit(run(loaded))
+    raise typer.Exit(run(loaded, partial(load, flags, os.environ, Path.cwd(), _home())))
 
 
 @app.command()
 def check(
     config: Config = None,
+    olla_config: OllaConfig = None,
     everything: Annotated[bool, typer.Option("--all", help="Show settings that have their default, too.")] = False,
     probe: Annotated[bool, typer.Option("--probe/--no-probe", help="Ask each backend for its models [yes].")] = True,
 ) -> None:
@@ -106,7 +113,7 @@ def check(
 
     Exits with 1 if the configuration cannot be used or a backend does not answer.
     """
-    loaded = _load(Flags(config=config))
+    loaded = _load(Flags(config=config, olla_config=olla_config))
     _print_settings(loaded, everything)
     if probe and not _print_backends(loaded):
         raise typer.Exit(1)
@@ -127,6 +134,25 @@ def ask(
     url = _client_url(host or _listening())
     question = Question(url, model, text, system, os.environ.get("OLLAMA_API_KEY") or None)
     raise typer.Exit(put(question, sys.stdout, sys.stderr))
+
+
+@app.command()
+def scripted(
+    script: Annotated[Path | None, typer.Option(metavar="FILE", help="What it plays (YAML or JSON).")] = None,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="NUMBER", help="Port to listen on; 0 takes a free one.")] = 0,
+    socket: Annotated[Path | None, typer.Option(metavar="PATH", help="Unix socket to listen on instead.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="TEXT", help="Who it is: answers carry it, and say it.")] = None,
+) -> None:
+    """Run a model server without a model that plays answers and faults, on command while it runs.
+
+    Prints its address and serves until stopped.
+    """
+    from arriero.backends.scripted.process import run, tell
+
+    failure = run(tell, script=script, host=host, port=port, socket_path=socket, name=name)
+    if failure is not None:
+        _fail(failure)
 
 
 # ---- loading -------------------------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 The rooms below know no configuration; here each section becomes the frozen values that its room takes.
 """
 
+import asyncio  # noqa: TID251 - backends are built beside the loop that serves
+import time  # noqa: TID251 - the composition root says when it all began
 from collections.abc import Mapping
 
 from arriero import __version__
@@ -20,17 +22,28 @@ from arriero.config import (
     ScriptedConfig,
 )
 from arriero.config.backends import BackendConfig
+from arriero.config.members import address_of
 from arriero.dialects import ollama, openai
 from arriero.dialects.base import Dialect
 from arriero.dialects.profiles import profile_of
 from arriero.errors import ArrieroError
 from arriero.filters import rules
+from arriero.gateway.choice import Retrying, Routing
+from arriero.gateway.entry import Seat, Told
 from arriero.gateway.exchange import Policy
-from arriero.gateway.roster import Roster, Seat, Told
-from arriero.routing.names import Patterns
+from arriero.gateway.queue import Queue
+from arriero.gateway.roster import Bylaws, Roster
+from arriero.routing.breaker import BreakerRule
+from arriero.routing.decide import Rules
+from arriero.routing.names import Patterns, key_of
+from arriero.routing.policies import POLICIES
+from arriero.routing.sticky import Sessions
+from arriero.server import surface
 from arriero.server.access import Access, is_loopback, own_names
-from arriero.server.app import App, Limits
+from arriero.server.app import App, Limits, Settled
 from arriero.server.catalog import Catalog
+from arriero.server.olla.ui import Audience
+from arriero.server.rates import RateRule
 
 DIALECTS: Mapping[str, Dialect] = {"ollama": ollama.DIALECT, "openai": openai.DIALECT}
 
@@ -42,38 +55,160 @@ USER_AGENT = f"arriero/{__version__}"
 
 NOTHING: Mapping[str, str] = {}
 
+STARTED = time.time()
+"""When this process began to be an arriero."""
+
+_STRATEGIES = {"reject": "strict", "any": "optimistic", "discover": "discovery"}
+"""Olla's words for what becomes of a model that nobody lists."""
+
 
 def build(config: Config, environ: Mapping[str, str] = NOTHING) -> App:
     """The application of a configuration. Raises `ArrieroError` for a backend that cannot be built.
 
     `environ` is the process's environment: the engine's children inherit what llama.cpp needs of it, and no key.
     """
-    roster = build_roster(config, environ)
+    app = App(build_roster(config, environ), DIALECTS)
+    settle(app, config)
+    return app
+
+
+async def adopt(app: App, before: Config, after: Config, environ: Mapping[str, str] = NOTHING) -> None:
+    """Another configuration for an application that runs. A backend that is made as before stays the same object, and
+    keeps its connections and loaded models; open answers of the others run to their end.
+
+    Raises `ArrieroError` for a backend that cannot be built: nothing has changed then, nor where it is cancelled.
+    """
+    standing = {name: entry.backend for name, entry in app.roster.entries.items()}
+    made_of = {backend.name: making(before, backend) for backend in before.backends}
+    kept = {
+        backend.name: standing[backend.name]
+        for backend in after.backends
+        if backend.name in standing and made_of.get(backend.name) == making(after, backend)
+    }
+    made: dict[str, Backend] = {}
+    try:
+        # In a thread: a TLS context takes a while, and there may be many.
+        await asyncio.to_thread(_build_others, after, kept, made, environ)
+        seats = [((kept | made)[backend.name], seat(after, backend)) for backend in after.backends]
+        await app.roster.adopt(seats, bylaws(after))
+    except BaseException:
+        await asyncio.gather(*(backend.close() for backend in made.values()))
+        raise
+    settle(app, after)
+
+
+def _build_others(
+    config: Config, kept: Mapping[str, Backend], made: dict[str, Backend], environ: Mapping[str, str]
+) -> None:
+    for backend in config.backends:
+        if backend.name not in kept:
+            made[backend.name] = build_backend(config, backend, environ)
+
+
+SEATED = frozenset(
+    {
+        "priority",
+        "weight",
+        "max_concurrency",
+        "check_interval",
+        "check_timeout",
+        "models_interval",
+        "models",
+        "extra_models",
+        "discover",
+    }
+)
+"""The settings of a backend that are no part of the object: its seat, and what was looked up already."""
+
+
+def making(config: Config, backend: BackendConfig) -> tuple[object, ...]:
+    """All that a backend's object is made of: equal where another one would be no different."""
+    own = {name: value for name, value in backend if name not in SEATED | {"timeouts", "proxy"}}
+    proxy = config.proxy_of(backend) if isinstance(backend, OllamaConfig | OpenAIConfig) else None
+    return type(backend), own, config.timeouts_of(backend), proxy
+
+
+def settle(app: App, config: Config) -> None:
+    """Everything of a configuration but its backends, for an application that may be running."""
+    policy = _policy(config)
     local = any(is_loopback(address.host) for address in config.server.addresses)
-    return App(
-        roster,
-        DIALECTS,
-        policy=Policy(
-            attempts=config.routing.retry.attempts,
-            rules=tuple(_rule(filter) for filter in config.filters),
-        ),
-        access=Access(config.server.cors_origins, checks_host=local, own_names=own_names()),
-        limits=Limits(
-            max_body_bytes=config.limits.max_body_bytes,
-            max_header_bytes=config.limits.max_header_bytes,
-        ),
-        catalog=Catalog(roster, DIALECTS, tagged=config.models.listing == "tagged"),
+    limits, dashboard = config.limits, config.server.dashboard
+    app.roster.queue.most = config.routing.queue.max_waiting
+    app.roster.queue.seconds = config.routing.queue.max_wait_seconds
+    app.roster.sessions = _sessions(config, app.roster.sessions)
+    app.settle(
+        Settled(
+            surface.table(
+                app,
+                DIALECTS,
+                catalog=Catalog(
+                    app.roster, DIALECTS, tagged=config.models.listing == "tagged", strategy=policy.strategy
+                ),
+                policy=policy,
+                started=STARTED,
+                audience=Audience(dashboard.enabled, dashboard.allowed_networks, dashboard.allowed_hosts),
+            ),
+            Access(
+                config.server.cors_origins,
+                checks_host=local,
+                own_names=(*own_names(), *config.server.dashboard.allowed_hosts),
+                credentials=config.server.cors_credentials,
+            ),
+            Limits(
+                max_body_bytes=limits.max_body_bytes,
+                max_header_bytes=limits.max_header_bytes,
+                rates=RateRule(limits.requests_per_minute, limits.requests_per_minute_per_address, limits.burst),
+                trusted_proxies=limits.trusted_proxies,
+            ),
+            policy,
+        )
     )
+
+
+def _policy(config: Config) -> Policy:
+    routing = config.routing
+    policy = routing.policy if routing.policy in POLICIES else "least-connections"  # `pending` says so
+    statuses, budget = frozenset(routing.retry.statuses), routing.retry.budget_seconds
+    return Policy(
+        routing=Routing(
+            rules=Rules(policy, routing.prefer_loaded),
+            retrying=Retrying(statuses=statuses, attempts=routing.retry.attempts, budget_seconds=budget),
+            fallback={key_of(model.strip()): names for model, names in routing.fallback.items()},
+            sticky=routing.sticky.keys if routing.sticky.enabled else (),
+        ),
+        rules=(*_alias_rules(config), *(_rule(filter) for filter in config.filters)),
+        strategy=_STRATEGIES[routing.unknown_model],
+    )
+
+
+def _sessions(config: Config, before: Sessions | None) -> Sessions | None:
+    sticky = config.routing.sticky
+    if not sticky.enabled:
+        return None
+    sessions = before or Sessions()
+    sessions.ttl_seconds, sessions.max_sessions = sticky.ttl_seconds, sticky.max_sessions
+    return sessions
 
 
 def build_roster(config: Config, environ: Mapping[str, str] = NOTHING) -> Roster:
     """The backends of a configuration, each with its seat; nothing is asked yet."""
     return Roster(
-        [(build_backend(config, backend, environ), _seat(config, backend)) for backend in config.backends],
-        aliases=config.routing.aliases,
+        [(build_backend(config, backend, environ), seat(config, backend)) for backend in config.backends],
+        bylaws(config),
+        queue=Queue(),
+        sessions=_sessions(config, None),
+    )
+
+
+def bylaws(config: Config) -> Bylaws:
+    """What the configuration says of the fleet as a whole."""
+    routing = config.routing
+    return Bylaws(
+        aliases={name: alias.models for name, alias in routing.aliases.items()},
         overall=Patterns(config.models.include, config.models.exclude),
         told=_told(config.models),
-        unknown_model=config.routing.unknown_model,
+        unknown_model=routing.unknown_model,
+        breaker=BreakerRule(routing.breaker.failures, routing.breaker.open_seconds),
     )
 
 
@@ -122,6 +257,8 @@ def _remote(config: Config, backend: OllamaConfig | OpenAIConfig) -> RemoteSetti
         proxy=config.proxy_of(backend),
         openai_api=backend.openai_api if isinstance(backend, OllamaConfig) else True,
         user_agent=USER_AGENT,
+        check_path=backend.check_path,
+        address=address_of(backend),
     )
 
 
@@ -130,17 +267,19 @@ def _timeouts(config: Config, backend: BackendConfig) -> Timeouts:
     return Timeouts(merged.connect, merged.first_byte, merged.idle, merged.total)
 
 
-def _seat(config: Config, backend: BackendConfig) -> Seat:
+def seat(config: Config, backend: BackendConfig) -> Seat:
+    """How a backend is placed in the fleet."""
     if isinstance(backend, OllamaConfig | OpenAIConfig):
-        interval, timeout = backend.check_interval, backend.check_timeout
+        interval, timeout, models = backend.check_interval, backend.check_timeout, backend.models_interval
     else:
-        interval, timeout = LOCAL_CHECKS
+        (interval, timeout), models = LOCAL_CHECKS, None
     return Seat(
         priority=backend.priority,
         weight=backend.weight,
         max_concurrency=backend.max_concurrency,
         check_interval=interval,
         check_timeout=timeout,
+        models_interval=models,
         patterns=Patterns(backend.models.include, backend.models.exclude),
         extra_models=backend.extra_models if isinstance(backend, OpenAIConfig) else (),
         told=_told(backend.models),
@@ -149,7 +288,17 @@ def _seat(config: Config, backend: BackendConfig) -> Seat:
 
 def _told(section: ModelsConfig | BackendModels) -> Told:
     capabilities = {glob: frozenset(found) for glob, found in section.capabilities.items()}
-    return Told(capabilities, section.context_length)
+    prices = {glob: (price.input, price.output) for glob, price in section.price.items()}
+    return Told(capabilities, section.context_length, prices)
+
+
+def _alias_rules(config: Config) -> list[rules.Rule]:
+    """The knobs that an alias has, as rules for those who ask for it by this name."""
+    return [
+        rules.Rule(models=(name,), defaults=alias.defaults.given(), force=alias.set.given())
+        for name, alias in config.routing.aliases.items()
+        if alias.defaults.given() or alias.set.given()
+    ]
 
 
 def _rule(filter: FilterConfig) -> rules.Rule:

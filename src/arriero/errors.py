@@ -200,12 +200,16 @@ class Busy(ArrieroError):
 
 
 class BackendError(ArrieroError):
-    """Something failed at or on the way to a backend. `type` becomes `<kind>_error` where the kind is known."""
+    """Something failed at or on the way to a backend. `type` becomes `<kind>_error` where the kind is known.
+
+    `verbatim` is the content type and body of the backend's own error answer, where the client reads its dialect.
+    """
 
     status = 502
     type = "backend_error"
     retry = Retry.ELSEWHERE
     blame = Blame.BACKEND
+    verbatim: tuple[bytes, bytes] | None = None
 
 
 class BackendUnreachable(BackendError):

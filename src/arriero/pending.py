@@ -1,29 +1,17 @@
-"""Settings that the configuration knows and this version does not carry out yet.
+"""Settings that the configuration knows and that have no effect: this version does not carry them out yet, or they lead
+nowhere.
 
 A setting that is read and ignored in silence is worse than none: whoever sets one of these is told at the start.
 """
 
 from arriero.config import Config
+from arriero.routing.names import key_of
 
 PENDING: tuple[str, ...] = (
     "server.workers",
-    "limits.requests_per_minute",
-    "limits.requests_per_minute_per_address",
-    "limits.burst",
-    "limits.trusted_proxies",
     "models.filter_file",
-    "routing.prefer_loaded",
-    "routing.fallback",
-    "routing.retry.statuses",
-    "routing.retry.budget_seconds",
-    "routing.breaker",
-    "routing.queue",
-    "routing.sticky",
 )
 """Each has no effect whatever its value is."""
-
-POLICIES = ("least-connections", "priority")
-"""The policies that there are: both prefer the higher priority, and then whoever has the least to do."""
 
 
 def without_effect(config: Config) -> list[str]:
@@ -33,8 +21,27 @@ def without_effect(config: Config) -> list[str]:
         f"{name} has no effect in this version" for name in PENDING if _value(config, name) != _value(default, name)
     ]
     policy = config.routing.policy
-    if policy not in POLICIES:
+    if policy == "capability":
         found.append(f"routing.policy: {policy} is not there in this version; least-connections is used instead")
+    return [*found, *_aliases(config)]
+
+
+def _aliases(config: Config) -> list[str]:
+    """An alias stands for models: one that is named in another one, or by itself alone, leads nowhere."""
+    aliases = config.routing.aliases
+    names: dict[str, str] = {}
+    found = []
+    for name, alias in aliases.items():
+        if (other := names.setdefault(name.casefold(), name)) != name:
+            found.append(f"routing.aliases: {other} and {name} are one name for clients; only the last one counts")
+        for model in alias.models:
+            if key_of(model) == key_of(name) and len(alias.models) > 1:
+                continue  # a model of the same name, and others in its place
+            if any(key_of(model) == key_of(known) for known in aliases):
+                found.append(
+                    f"routing.aliases.{name}: {model} is an alias; aliases stand for models, so it counts here only "
+                    "where a backend has a model of this name"
+                )
     return found
 
 

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from arriero import compose
 from arriero.config import BackendConfig, Config
+from arriero.config.members import Host, address_of, host_of, hosts_of, present
+from arriero.discovery import Resolve, look_up, resolve
 from arriero.errors import ArrieroError
 
 PROBE_SECONDS = 10.0
@@ -21,21 +23,44 @@ class ProbeResult(NamedTuple):
     error: str | None = None
 
 
-def probe(config: Config) -> list[ProbeResult]:
-    """Ask every backend, in the order of the configuration. Raises nothing for a backend that fails."""
-    return asyncio.run(_probe(config))
+def probe(config: Config, by: Resolve = resolve) -> list[ProbeResult]:
+    """Ask every backend, in the order of the configuration; with `discover: dns` every one behind its name. Raises
+    nothing for a backend that fails.
+    """
+    return asyncio.run(_probe(config, by))
 
 
-async def _probe(config: Config) -> list[ProbeResult]:
-    return list(await asyncio.gather(*(_ask(config, backend) for backend in config.backends)))
+async def _probe(config: Config, by: Resolve) -> list[ProbeResult]:
+    hosts = hosts_of(config)
+    answers = dict(zip(hosts, await asyncio.gather(*(_look_up(host, by) for host in hosts)), strict=True))
+    known = {host: answer for host, answer in answers.items() if not isinstance(answer, str)}
+    asked = {backend.name: _ask(config, backend) for backend in present(config, known).backends}
+    found = dict(zip(asked, await asyncio.gather(*asked.values()), strict=True))
+    for backend in config.backends:
+        failure = answers.get(host) if (host := host_of(backend)) is not None else None
+        if isinstance(failure, str):
+            found[backend.name] = ProbeResult(backend.name, backend.kind, _where(backend), error=failure)
+    return list(found.values())
+
+
+async def _look_up(host: Host, by: Resolve) -> tuple[str, ...] | str:
+    """The addresses, or why there are none."""
+    try:
+        return await look_up(host, by)
+    except ArrieroError as error:
+        return error.message
+
+
+def _where(backend: BackendConfig) -> str:
+    return str(getattr(backend, "url", "this machine"))
 
 
 async def _ask(config: Config, backend: BackendConfig) -> ProbeResult:
-    where = str(getattr(backend, "url", "this machine"))
     try:
         reached = compose.build_backend(config, backend)
     except ArrieroError as error:
-        return ProbeResult(backend.name, backend.kind, where, error=error.message)
+        return ProbeResult(backend.name, backend.kind, _where(backend), error=error.message)
+    where = reached.where if address_of(backend) is not None else _where(backend)
     seconds = float(getattr(backend, "check_timeout", PROBE_SECONDS))
     try:
         async with asyncio.timeout(seconds):

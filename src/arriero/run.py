@@ -11,37 +11,44 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import ceil
 from typing import Any
 
 import structlog
 import uvicorn
 
-from arriero import compose
-from arriero.backends.base import Backend
 from arriero.banner import BackendLine, render_start
 from arriero.config import Address, Config, Loaded
-from arriero.config.backends import BackendConfig
 from arriero.errors import ArrieroError
-from arriero.gateway.roster import Entry
-from arriero.server.app import App
+from arriero.gateway.entry import Entry
+from arriero.gateway.roster import Roster
+from arriero.reload import Running
+from arriero.routing.fleet import State
 from arriero.server.fastlane import FastProtocol, protocol_for
 
-FIND_SECONDS = 0.5
-"""How long a local server on its usual port may take to answer before it is taken for absent."""
-
 KEEP_ALIVE_SECONDS = 75
+
+HANG_UP: signal.Signals | None = getattr(signal, "SIGHUP", None)
+"""The signal to read the configuration again, where the system has it."""
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
-def serve(loaded: Loaded) -> int:
-    """Serve until a signal; the process's exit status. The addresses are free, or the error says they are not."""
-    set_up_logging(loaded.config)
+def serve(loaded: Loaded, again: Callable[[], Loaded] | None = None) -> int:
+    """Serve until a signal; the process's exit status. The addresses are free, or the error says they are not.
+
+    `again` reads the configuration once more, when it may have changed.
+    """
+    config = loaded.config
+    set_up_logging(config)
+    if HANG_UP is not None:
+        # Until the loop runs there is nothing to do: the configuration has only just been read. A handler and no
+        # ignoring, which child processes would inherit.
+        signal.signal(HANG_UP, lambda *_: None)
     try:
-        config = asyncio.run(with_found(loaded))
-        app = compose.build(config, loaded.environ)
+        running = Running(loaded, again)
+        app = running.app
         sockets = [sock for address in config.server.addresses for sock in _listening(address)]
     except (ArrieroError, OSError) as error:
         sys.stderr.write(f"arriero: {error}\n")
@@ -55,10 +62,11 @@ def serve(loaded: Loaded) -> int:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # whom a proxy speaks for is `limits.trusted_proxies`' word, not uvicorn's
         timeout_graceful_shutdown=ceil(config.server.shutdown_seconds),
     )
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
-    server = _Server(settings, app, config)
+    server = _Server(settings, running)
     for number in (signal.SIGINT, signal.SIGTERM):
         # uvicorn raises the signal once more when it has stopped: that must not be what the process ends of.
         signal.signal(number, server.handle_exit)
@@ -67,21 +75,32 @@ def serve(loaded: Loaded) -> int:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, with the start table, and with the sweep over connections whose head does not come."""
+    """uvicorn, with the start table, with the configuration that is followed, and with the sweep over connections whose
+    head does not come.
+    """
 
-    def __init__(self, settings: uvicorn.Config, app: App, config: Config) -> None:
+    def __init__(self, settings: uvicorn.Config, running: Running) -> None:
         super().__init__(settings)
-        self._app = app
-        self._config = config
+        self._running = running
+        self._app = running.app
+        self._on_terminal = sys.stderr.isatty()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await self._running.start()
+        except ArrieroError as error:
+            sys.stderr.write(f"arriero: {error}\n")
+            self.should_exit = True
+            return
         await super().startup(sockets=sockets)
         if self.started:
+            if HANG_UP is not None:
+                asyncio.get_running_loop().add_signal_handler(HANG_UP, self._hung_up)
             # What is there now stays: the collector need not look at it again and again.
             gc.collect()
             gc.freeze()
             addresses = list(dict.fromkeys(_bound(sock) for sock in sockets or []))
-            lines = [_line(entry) for entry in self._app.roster.entries.values()]
+            lines = _lines(self._app.roster)
             sys.stdout.write(render_start(addresses, lines, color=sys.stdout.isatty()))
             sys.stdout.flush()
 
@@ -96,25 +115,17 @@ class _Server(uvicorn.Server):
                     connection.expire_unread(now, self._app.unread_seconds)
         return await super().on_tick(counter)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._running.close()
+        self.config.timeout_graceful_shutdown = ceil(self._running.config.server.shutdown_seconds)
+        await super().shutdown(sockets=sockets)
 
-async def with_found(loaded: Loaded) -> Config:
-    """The configuration with those local servers that answer on their usual ports."""
-    config = loaded.config
-    found = await asyncio.gather(*(_answers(config, candidate) for candidate in loaded.candidates))
-    there = [candidate for candidate, answers in zip(loaded.candidates, found, strict=True) if answers]
-    return config.model_copy(update={"backends": (*config.backends, *there)}) if there else config
-
-
-async def _answers(config: Config, candidate: BackendConfig) -> bool:
-    backend: Backend = compose.build_backend(config, candidate)
-    try:
-        async with asyncio.timeout(FIND_SECONDS):
-            await backend.list_models()
-    except (ArrieroError, TimeoutError):
-        return False
-    finally:
-        await backend.close()
-    return True
+    def _hung_up(self) -> None:
+        """SIGHUP: the operator wants the configuration read again, or the terminal is gone."""
+        if self._on_terminal and not sys.stderr.isatty():
+            self.handle_exit(signal.SIGTERM, None)
+        else:
+            self._running.ask()
 
 
 def _listening(address: Address) -> list[socket.socket]:
@@ -158,14 +169,21 @@ def _bound(sock: socket.socket) -> Address:
     return Address(host, port)
 
 
-def _line(entry: Entry) -> BackendLine:
-    state = {True: "ready", False: "not reachable", None: "asking"}[entry.healthy]
+def _lines(roster: Roster) -> list[BackendLine]:
+    models: dict[str, list[str]] = {}  # those that clients may ask for
+    for offer in roster.names.offers:
+        models.setdefault(offer.backend, []).append(offer.card.id)
+    return [_line(entry, models.get(name, ())) for name, entry in roster.entries.items()]
+
+
+def _line(entry: Entry, models: Sequence[str]) -> BackendLine:
+    state = "asking" if entry.state is State.UNKNOWN else "ready" if entry.well else "not reachable"
     return BackendLine(
         name=entry.backend.name,
         kind=entry.backend.kind,
         where=entry.backend.where,
         state=state if entry.error is None else entry.error.message,
-        models=tuple(card.id for card in entry.cards),
+        models=tuple(models),
     )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from msgspec import structs
 
 from arriero.backends.base import Backend, Want
 from arriero.backends.http.call import Timeouts
+from arriero.backends.http.proxy import ProxySettings
 from arriero.backends.remote import Ollama, OpenAI, Remote, RemoteSettings
 from arriero.backends.scripted import Script, ScriptedServer
 from arriero.backends.scripted.script import Model, Play, Rule, When
@@ -106,6 +108,24 @@ def test_what_an_openai_server_is() -> None:
 def test_what_cannot_be_built(url: str, more: Mapping[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         OpenAI(settings(url, **more))
+
+
+async def test_one_address_of_a_name_is_asked_under_the_name() -> None:
+    async with serving() as server:
+        port = server.address.rpartition(":")[2]
+        far = Ollama(settings(f"http://gpu.invalid:{port}", "ollama", address="127.0.0.1"))
+        async with closing(far):
+            assert len(await far.list_models()) == 2
+            assert far.where == f"http://gpu.invalid:{port} at 127.0.0.1"
+            assert server.requests[0].headers["host"] == f"gpu.invalid:{port}"
+
+
+def test_a_proxy_that_would_look_the_name_up_again_is_refused() -> None:
+    proxy = ProxySettings(all="http://proxy.example:3128")
+    with pytest.raises(ValueError, match=r"^discover: dns goes to each address by itself, .*; set proxy: direct$"):
+        Ollama(settings("http://gpu.example", "ollama", address="10.0.0.5", proxy=proxy))
+    Ollama(settings("https://gpu.example", "ollama", address="10.0.0.5", proxy=proxy))
+    Ollama(settings("http://gpu.example", "ollama", address="10.0.0.5", proxy=replace(proxy, no="10.0.0.0/8")))
 
 
 async def test_the_place_is_always_there() -> None:
@@ -306,3 +326,69 @@ async def test_an_error_that_repeats_the_key_is_told_without_it() -> None:
             await far.list_models()
         await far.close()
     assert refusal.value.message == "bad key ***"
+
+
+# ---- checks --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_check_asks_as_little_as_shows_that_a_server_is_well() -> None:
+    async with ollama() as (server, backend):
+        await backend.check()
+        assert [(received.method, received.path) for received in server.requests] == [("GET", "/")]
+    async with openai(api_key=KEY) as (server, backend):
+        await backend.check()
+        assert [(received.method, received.path) for received in server.requests] == [("GET", "/v1/models")]
+        assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+async def test_the_operators_path_is_the_hosts_and_not_the_bases() -> None:
+    healthy = Script(rules=(Rule(Play(body="ok"), When(path="/health")),))
+    async with openai(healthy, check_path="/health") as (server, backend):
+        await backend.check()
+        assert [(received.method, received.path) for received in server.requests] == [("GET", "/health")]
+    async with ollama(healthy, check_path="/health") as (server, backend):
+        await backend.check()
+        await backend.list_models()
+        assert [received.path for received in server.requests] == ["/health", "/api/tags"]
+
+
+async def test_a_base_with_a_path_is_checked_there() -> None:
+    for kind, url_path, checked in ((Ollama, "/base", "/base/"), (OpenAI, "/openai/v1", "/openai/v1/models")):
+        async with serving(Script(rules=(Rule(Play(body="ok")),))) as server:
+            backend = kind(settings(server.address + url_path, "ollama" if kind is Ollama else "generic"))
+            async with closing(backend):
+                await backend.check()
+            assert [received.path for received in server.requests] == [checked]
+
+
+@pytest.mark.parametrize(
+    ("play", "error", "retry_after"),
+    [
+        (Play(status=503), BackendOverloaded, None),
+        (Play(status=503, headers={"Retry-After": "7"}), BackendOverloaded, 7.0),
+        (Play(status=429, headers={"Retry-After": "30"}), BackendOverloaded, 30.0),
+        (Play(status=500, body="loading"), BackendFailed, None),
+        (Play(status=401), BackendUnauthorized, None),
+        (Play(status=403), BackendUnauthorized, None),
+        (Play(status=404), BackendRefused, None),
+        (Play(status=302, headers={"Location": "/login"}), BackendBroken, None),
+        (Play(fault="cut_head"), BackendBroken, None),
+        (Play(fault="garbage"), BackendBroken, None),
+        (Play(fault="hang"), BackendTimeout, None),
+    ],
+)
+async def test_what_is_not_well(play: Play, error: type[BackendError], retry_after: float | None) -> None:
+    timeouts = Timeouts(first_byte=0.05) if play.fault == "hang" else Timeouts()
+    for check_path in (None, "/health"):
+        async with openai(playing(play), timeouts=timeouts, check_path=check_path, api_key=KEY) as (_, backend):
+            with pytest.raises(error) as raised:
+                await backend.check()
+            assert (type(raised.value), raised.value.retry_after) == (error, retry_after)
+            assert KEY not in str(raised.value)
+
+
+async def test_nobody_is_there_to_be_checked() -> None:
+    async with ollama() as (server, backend):
+        await server.stop_listening()
+        with pytest.raises(BackendUnreachable):
+            await backend.check()

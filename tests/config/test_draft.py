@@ -37,6 +37,27 @@ def test_a_setting_of_engines_goes_to_every_engine() -> None:
     assert dict(origins) == {"backends.b.name": FLAG, "backends.a.threads": FLAG}
 
 
+def test_a_problem_names_the_place_that_was_given_with_the_value() -> None:
+    draft = Draft(HERE, HOME)
+    draft.set("limits.burst", 0, FLAG, "other.yaml:3: burst_size")
+    draft.set("server.port", "x", FLAG, "other.yaml:1: port")
+    draft.set("server.port", "y", FLAG)
+    draft.add({"name": "a", "kind": "ollama", "url": "h"}, {"url": FLAG}, {"url": "other.yaml:5: endpoint"})
+    draft.add(
+        {"name": "b", "kind": "ollama", "url": "http://h", "models": {"include": 5}},
+        {"models.include": FLAG},
+        {"models.include": "other.yaml:6: filter"},
+    )
+    with pytest.raises(ConfigError) as caught:
+        draft.finish()
+    assert caught.value.problems == (
+        "--x (server.port): is not a whole number",
+        "other.yaml:3: burst_size: must be at least 1",
+        "other.yaml:5: endpoint: is not a URL that starts with http:// or https://",
+        "other.yaml:6: filter: is not a list",
+    )
+
+
 def test_problems_gathered_before_stop_a_configuration_that_is_valid() -> None:
     draft = Draft(HERE, HOME)
     draft.problems.append("something")

@@ -1,3 +1,5 @@
+from urllib.parse import urlsplit
+
 import pytest
 
 from arriero.config import Config, OllamaConfig, ServerConfig
@@ -25,10 +27,26 @@ def test_own_address(server: ServerConfig, url: str, own: bool) -> None:
 
 
 def test_candidates_leave_out_what_is_configured() -> None:
-    names = [server.name for server in LOCAL_SERVERS]
-    assert names == ["ollama", "lmstudio", "llama-server", "vllm"]
     config = Config(
         server=ServerConfig(port=1),
         backends=(OllamaConfig(name="x", url="http://localhost:11434"), OllamaConfig(name="vllm", url="http://h")),
     )
-    assert [server.name for server in candidates(config)] == ["lmstudio", "llama-server"]
+    left_out = {"ollama", "vllm"}
+    assert candidates(config) == tuple(server for server in LOCAL_SERVERS if server.name not in left_out)
+
+
+def test_every_usual_port_stands_in_the_table_once() -> None:
+    ports = {server.name: urlsplit(getattr(server, "url", "")).port for server in LOCAL_SERVERS}
+    assert ports == {
+        "ollama": 11434,
+        "lmstudio": 1234,
+        "llama-server": 8080,
+        "vllm": 8000,
+        "sglang": 30000,
+        "jan": 1337,
+        "koboldcpp": 5001,
+        "text-generation-webui": 5000,
+        "litellm": 4000,
+        "gpt4all": 4891,
+    }
+    assert len(set(ports.values())) == len(LOCAL_SERVERS)

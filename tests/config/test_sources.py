@@ -2,6 +2,7 @@ import pytest
 
 from arriero.backends.http.proxy import ProxySettings
 from arriero.config import Address, Config, EngineConfig, Flags, OllamaConfig
+from arriero.config.local import LOCAL_SERVERS
 from support.config import Place, engine_of, key_of, names, openai_of
 
 # ---- nothing said --------------------------------------------------------------------------------------------------
@@ -11,7 +12,7 @@ def test_a_bare_machine(place: Place) -> None:
     loaded = place.load()
     engine = EngineConfig(name="local", models_dir=place.home / ".arriero/models")
     assert loaded.config == Config(backends=(engine,))
-    assert [server.name for server in loaded.candidates] == ["lmstudio", "llama-server", "vllm"]
+    assert loaded.candidates == LOCAL_SERVERS[1:]
     assert (loaded.file, loaded.warnings, dict(loaded.origins)) == (None, (), {})
 
 
@@ -63,6 +64,15 @@ def test_which_file(place: Place) -> None:
     assert place.load(Flags(config="other.yaml"), {"ARRIERO_CONFIG": "~/named.yaml"}).config.server.port == 4
 
 
+def test_the_files_to_watch_are_those_that_may_make_another_configuration(place: Place) -> None:
+    here, user, dotenv = place.cwd / "arriero.yaml", place.home / ".config/arriero/config.yaml", place.cwd / ".env"
+    assert place.load().watched == (here, user, dotenv)
+    assert place.file("server: {port: 2}").load().watched == (here, user, dotenv)
+    (place.cwd / "other.yaml").write_text("server: {port: 4}")
+    assert place.load(Flags(config="other.yaml")).watched == (place.cwd / "other.yaml", dotenv)
+    assert place.load(env={"ARRIERO_CONFIG": "other.yaml"}).watched == (place.cwd / "other.yaml", dotenv)
+
+
 def test_a_named_file_must_be_there(place: Place) -> None:
     assert place.fails(Flags(config="no.yaml")) == [
         f"--config: there is no file {place.cwd}/no.yaml".replace(f"{place.cwd}/", "")
@@ -110,6 +120,38 @@ def test_paths_start_at_the_files_folder_or_the_current_one(place: Place) -> Non
     assert engine_of(place.load(env={"OLLAMA_MODELS": "~/m"})).models_dir == place.home / "m"
 
 
+# ---- Olla's file ----------------------------------------------------------------------------------------------------
+
+
+def test_ollas_file_is_read_instead_of_arrieros(place: Place) -> None:
+    place.file("server: {port: 1}")
+    (place.cwd / "olla.yaml").write_text("server: {port: 2}")
+    loaded = place.load(Flags(olla_config="olla.yaml"), {"ARRIERO_CONFIG": "none.yaml"})
+    assert (loaded.config.server.port, loaded.file) == (2, place.cwd / "olla.yaml")
+    loaded = place.load(Flags(olla_config=""), {"OLLA_CONFIG_FILE": "olla.yaml"})
+    assert (loaded.config.server.port, loaded.file) == (2, place.cwd / "olla.yaml")
+    assert place.load(env={"OLLA_CONFIG_FILE": "olla.yaml"}).config.server.port == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "env", "problem"),
+    [
+        (
+            Flags(olla_config="a", config="b"),
+            {},
+            "--olla-config: cannot go together with --config; give the one whose file shall count",
+        ),
+        (Flags(olla_config="no.yaml"), {}, "--olla-config: there is no file no.yaml"),
+        (Flags(olla_config="folder"), {}, "--olla-config: folder is a folder; name the file in it"),
+        (Flags(olla_config=""), {}, "--olla-config: names no file, and OLLA_CONFIG_FILE is not set"),
+        (Flags(olla_config=""), {"OLLA_CONFIG_FILE": "no.yaml"}, "OLLA_CONFIG_FILE: there is no file no.yaml"),
+    ],
+)
+def test_a_file_of_olla_that_cannot_be(place: Place, flags: Flags, env: dict[str, str], problem: str) -> None:
+    (place.cwd / "folder").mkdir()
+    assert place.fails(flags, env) == [problem]
+
+
 # ---- with a file ----------------------------------------------------------------------------------------------------
 
 URL = "http://h:1/v1"
@@ -139,7 +181,7 @@ def test_a_file_without_backends_leaves_them_to_the_environment(place: Place) ->
 
 
 @pytest.mark.parametrize(
-    ("file", "found"), [("server: {discover: false}", 0), (FILE + "\nserver: {discover: true}", 3)]
+    ("file", "found"), [("server: {discover: false}", 0), (FILE + "\nserver: {discover: true}", len(LOCAL_SERVERS) - 1)]
 )
 def test_discovery_can_be_said(place: Place, file: str, found: int) -> None:
     assert len(place.file(file).load().candidates) == found

@@ -14,18 +14,25 @@ def test_the_vendors() -> None:
     assert sorted(PROFILES) == [
         "azure",
         "deepseek",
+        "dmr",
         "engine",
         "generic",
         "google",
         "groq",
+        "lemonade",
+        "litellm",
         "llama-server",
+        "lmdeploy",
         "lmstudio",
         "mistral",
         "ollama",
+        "omlx",
         "openai",
         "openrouter",
+        "sglang",
         "together",
         "vllm",
+        "vllm-mlx",
         "xai",
     ]
 
@@ -88,5 +95,5 @@ def test_an_unknown_name_is_told_the_nearest() -> None:
 
 
 def test_a_name_like_none_is_told_all() -> None:
-    with pytest.raises(ValueError, match="azure or deepseek or engine or generic"):
+    with pytest.raises(ValueError, match="azure or deepseek or dmr or engine or generic"):
         profile_of("zzzzzz")

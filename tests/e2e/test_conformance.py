@@ -60,10 +60,16 @@ def test_a_wrong_method(engine: Program, method: str, path: str, allow: str) -> 
     assert body == (b"" if method == "HEAD" else b"405 method not allowed")
 
 
-@pytest.mark.parametrize("path", ["/nope", "/api", "/api/nope", "/v1/images/generations", "/debug/pprof/"])
+@pytest.mark.parametrize("path", ["/nope", "/api", "/api/nope", "/v1/nope", "/debug/pprof/"])
 def test_an_unknown_path(engine: Program, path: str) -> None:
     status, headers, body = engine.ask("GET", path)
     assert (status, headers["content-type"], body) == (404, TEXT, b"404 page not found")
+
+
+def test_what_no_backend_could_be_asked(engine: Program) -> None:
+    status, _, body = engine.ask("POST", "/v1/images/generations", {"prompt": "a llama"})
+    text = "no backend is there that /v1/images/generations could be carried to"
+    assert (status, json.loads(body)["error"]["message"]) == (404, text)
 
 
 def test_a_trailing_slash_is_redirected(engine: Program) -> None:
@@ -271,7 +277,7 @@ def test_what_is_no_name(engine: Program, path: str) -> None:
     ],
 )
 def test_library_operations_are_refused_with_a_way_out(door: Program, method: str, path: str) -> None:
-    status, headers, body = door.ask(method, path, {"model": "hello"})
+    status, headers, body = door.ask(method, path, {"model": "hello", "source": "hello", "destination": "b"})
     assert (status, headers["content-type"].split(";")[0]) == (501, BARE_JSON)
     assert "*.gguf" in json.loads(body)["error"]
     assert "hello:latest" in [model["name"] for model in door.get("/api/tags")["models"]]

@@ -85,7 +85,7 @@ def test_an_answer_that_is_made_here_is_whole() -> None:
 def test_an_error_says_when_to_come_again() -> None:
     lane = KeptLane()
     answering(lane).error(Busy(2.4))
-    assert (lane.status, lane.field(b"retry-after"), lane.field(b"content-type")) == (503, b"2", b"application/json")
+    assert (lane.status, lane.field(b"retry-after"), lane.field(b"content-type")) == (503, b"3", b"application/json")
     assert json.loads(lane.body)["error"].startswith("server busy, please try again.")
 
 

@@ -8,8 +8,9 @@ from typing import Any
 from arriero.backends.http.call import Timeouts
 from arriero.filters.rules import Clamp, Rule
 from arriero.gateway.attempt import Attempt
+from arriero.gateway.entry import Seat
 from arriero.gateway.exchange import Exchange, Policy
-from arriero.gateway.roster import Seat
+from arriero.routing.fleet import State
 from support.gateway import Played, gateway, http, stream
 from support.lanes import KeptLane
 from support.raw_backend import Peer
@@ -289,11 +290,12 @@ async def test_a_cut_stream_is_told_as_such() -> None:
     assert (whole.status, whole.end) == (502, "finish")
 
 
-async def test_a_relayed_whole_answer_that_is_cut_is_aborted() -> None:
+async def test_a_relayed_whole_answer_that_is_cut_is_an_error() -> None:
     cut = b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{"cho\r\n'
     async with gateway(Played("openai", cut)) as gate:
         lane = await gate.ask("/v1/chat/completions", {"model": "gpt-x", "messages": HI})
-    assert lane.end == "abort"
+    assert (lane.status, lane.end) == (502, "finish")
+    assert json.loads(lane.body)["error"]["message"] == "openai closed the connection in the middle of its answer"
 
 
 async def test_a_silent_backend_runs_into_its_timeout() -> None:
@@ -325,7 +327,7 @@ async def test_a_client_that_leaves_cancels_the_backend_at_once() -> None:
             await closed.wait()
         assert exchange.outcome.error is not None
         assert exchange.outcome.error.status == 499
-        assert gate.roster.entries["openai"].healthy is True
+        assert gate.roster.entries["openai"].state is State.HEALTHY
 
 
 # ---- loading -------------------------------------------------------------------------------------------------------
@@ -335,7 +337,7 @@ async def test_a_load_request_never_reaches_a_backend_without_memory() -> None:
     backend = Played("openai", WHOLE)
     async with gateway(backend) as gate:
         load = await gate.ask("/api/generate", {"model": "gpt-x"})
-        loaded = [model.card.id for model in await gate.roster.loaded()]
+        loaded = [model.card.id for _, model in await gate.roster.loaded()]
         unload = await gate.ask("/api/chat", {"model": "gpt-x", "keep_alive": 0})
         unloaded = await gate.roster.loaded()
     assert json.loads(load.body)["done_reason"] == "load"

@@ -17,7 +17,7 @@ from arriero.errors import (
     BackendRefused,
 )
 from arriero.filters.think import ThinkTagging
-from arriero.gateway.pipes import Fold, Gather, Pipe, Relay, Renamed, Transcode, error_of
+from arriero.gateway.pipes import HELD_BYTES, Fold, Gather, Pipe, Relay, Renamed, Transcode, error_of
 
 NOW = 1_700_000_001_000_000_000
 REQUEST = ChatRequest(model="m", stream=True)
@@ -75,6 +75,20 @@ def test_a_relayed_answer_that_is_cut_is_no_answer(pieces: tuple[bytes, ...], re
             pipe.feed(piece, NOW)
         with pytest.raises(BackendBroken, match=reason):
             pipe.close(NOW)
+
+
+def test_a_relayed_whole_answer_is_held_until_it_is_complete() -> None:
+    pipe = Relay(whole=True)
+    assert [pipe.feed(piece, NOW) for piece in (b'{"message":', b'{"content":"Hi"},', b'"done":true}')] == [b""] * 3
+    assert pipe.close(NOW) == b'{"message":{"content":"Hi"},"done":true}'
+
+
+def test_a_relayed_whole_answer_that_is_too_long_to_be_held_goes_out_as_it_comes() -> None:
+    pipe, half = Relay(whole=True), b"[" + b" " * (HELD_BYTES // 2)
+    assert pipe.feed(half, NOW) == b""
+    assert pipe.feed(half, NOW) == half + half
+    assert pipe.feed(b"]]", NOW) == b"]]"
+    assert pipe.close(NOW) == b""
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 1000])

@@ -1,62 +1,24 @@
 """The roster: what backends offer, whether they answer, what counts as loaded."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from typing import ClassVar
 
 import pytest
 
-from arriero.backends.base import Backend, Want
-from arriero.backends.http.call import Headers
-from arriero.canonical.catalog import Capability, LoadedModel, ModelCard, ModelDetail
+from arriero.canonical.catalog import Capability, ModelCard
 from arriero.canonical.requests import FOREVER
-from arriero.dialects.profiles import profile_of
-from arriero.errors import BackendBroken, BackendUnreachable, ModelBroken, ModelNotFound
-from arriero.gateway.lane import Lane
-from arriero.gateway.roster import MAX_USED, Roster, Seat, Told
-from arriero.routing.fleet import Member
+from arriero.errors import BackendBroken, BackendFailed, BackendUnreachable, ModelBroken, ModelNotFound
+from arriero.gateway.entry import Seat, Told
+from arriero.gateway.roster import MAX_USED, Bylaws, Roster
+from arriero.routing.fleet import Member, State
 from support.gateway import Played, gateway, http
+from support.plain import Lists, Plain, seated
 
-Lists = Callable[[], Awaitable[tuple[ModelCard, ...]]]
 
-
-class Plain:
-    """A backend whose model list is a function; it can do nothing else."""
-
-    kind = "openai"
-    where = "nowhere"
-    roots: ClassVar[Mapping[str, str]] = {"openai": ""}
-    headers: Headers = ()
-    error_type = "openai_error"
-    library = has_memory = curated = forwards_client = silent = False
-    broken: ClassVar[Mapping[str, str]] = {}
-
-    def __init__(self, name: str, lists: Lists) -> None:
-        self.name = name
-        self.profile = profile_of("generic")
-        self.closed = False
-        self._lists = lists
-
-    async def list_models(self) -> tuple[ModelCard, ...]:
-        return await self._lists()
-
-    async def list_loaded(self) -> tuple[LoadedModel, ...]:
-        return ()
-
-    def at_hand(self, want: Want) -> None:
-        return None
-
-    async def reach(self, want: Want) -> Lane:
-        raise AssertionError("nothing is sent here")
-
-    async def show(self, card: ModelCard, verbose: bool) -> ModelDetail:
-        return ModelDetail(card=card)
-
-    async def load(self, model: str, keep_alive: float | None) -> None:
-        return None
-
-    async def close(self) -> None:
-        self.closed = True
+def plain(name: str, lists: Lists) -> Plain:
+    """A backend whose model list is a function."""
+    backend = Plain(name)
+    backend.list_answer = lists
+    return backend
 
 
 def listing(*ids: str) -> Lists:
@@ -66,16 +28,12 @@ def listing(*ids: str) -> Lists:
     return lists
 
 
-def seated(*backends: Plain, seat: Seat | None = None) -> list[tuple[Backend, Seat]]:
-    return [(backend, seat or Seat()) for backend in backends]  # type: ignore[misc]
-
-
 def ids(roster: Roster) -> list[str]:
     return [offer.card.id for offer in roster.names.offers]
 
 
 async def test_models_are_known_after_the_start() -> None:
-    one, two = Plain("one", listing("a", "b")), Plain("two", listing("b:latest"))
+    one, two = plain("one", listing("a", "b")), plain("two", listing("b:latest"))
     roster = Roster(seated(one, two))
     await roster.start()
     assert [(offer.backend, offer.card.id) for offer in roster.names.offers] == [
@@ -87,6 +45,14 @@ async def test_models_are_known_after_the_start() -> None:
     assert one.closed and two.closed
 
 
+async def test_a_model_that_a_backend_lists_twice_is_offered_once() -> None:
+    """In whatever spelling: else a request would be sent there as often."""
+    roster = Roster(seated(plain("one", listing("a", "b", "a:latest", "A", "b"))))
+    await roster.refresh()
+    assert ids(roster) == ["a", "b"]
+    await roster.close()
+
+
 async def test_a_slow_backend_does_not_hold_up_the_start() -> None:
     release = asyncio.Event()
 
@@ -94,11 +60,11 @@ async def test_a_slow_backend_does_not_hold_up_the_start() -> None:
         await release.wait()
         return (ModelCard(id="late"),)
 
-    roster = Roster(seated(Plain("slow", slow), Plain("quick", listing("a")), seat=Seat(check_timeout=60)))
+    roster = Roster(seated(plain("slow", slow), plain("quick", listing("a")), seat=Seat(check_timeout=60)))
     async with asyncio.timeout(5):
         await roster.start()
     assert ids(roster) == ["a"]
-    assert roster.entries["slow"].healthy is None
+    assert roster.entries["slow"].state is State.UNKNOWN
     release.set()
     assert (await roster.resolve("late"))[0].backend == "slow"
     await roster.close()
@@ -113,7 +79,7 @@ async def test_a_backend_without_an_interval_is_asked_once() -> None:
         asked += 1
         return (ModelCard(id="a"),)
 
-    roster = Roster(seated(Plain("one", counts), seat=Seat(check_interval=0)))
+    roster = Roster(seated(plain("one", counts), seat=Seat(check_interval=0)))
     await roster.start()
     await asyncio.sleep(0.05)
     await roster.close()
@@ -124,10 +90,10 @@ async def test_a_failing_backend_is_down_and_harms_nobody() -> None:
     async def fails() -> tuple[ModelCard, ...]:
         raise BackendBroken("not a list")
 
-    roster = Roster(seated(Plain("bad", fails), Plain("good", listing("a"))))
+    roster = Roster(seated(plain("bad", fails), plain("good", listing("a"))))
     await roster.refresh()
     bad = roster.entries["bad"]
-    assert (bad.healthy, bad.error and bad.error.message, ids(roster)) == (False, "not a list", ["a"])
+    assert (bad.state, bad.error and bad.error.message, ids(roster)) == (State.UNHEALTHY, "not a list", ["a"])
     await roster.close()
 
 
@@ -136,10 +102,10 @@ async def test_a_backend_that_does_not_answer_in_time_is_down() -> None:
         await asyncio.Event().wait()
         raise AssertionError
 
-    roster = Roster(seated(Plain("slow", hangs), seat=Seat(check_timeout=0.05)))
+    roster = Roster(seated(plain("slow", hangs), seat=Seat(check_timeout=0.05)))
     await roster.refresh()
     error = roster.entries["slow"].error
-    assert error is not None and error.message == "slow did not list its models within 0.05 s"
+    assert error is not None and error.message == "slow did not answer its check within 0.05 s"
     await roster.close()
 
 
@@ -151,10 +117,10 @@ async def test_what_a_backend_had_stays_while_it_is_down() -> None:
             return answers.pop()
         raise BackendUnreachable("refused")
 
-    roster = Roster(seated(Plain("one", once)))
+    roster = Roster(seated(plain("one", once)))
     await roster.refresh()
     await roster.refresh()
-    assert (roster.entries["one"].healthy, ids(roster)) == (False, ["a"])
+    assert (roster.entries["one"].state, ids(roster)) == (State.OFFLINE, ["a"])
     await roster.close()
 
 
@@ -165,7 +131,7 @@ async def test_an_unknown_name_makes_everybody_be_asked_again() -> None:
         return tuple(ModelCard(id=id) for id in models)
 
     now = [0.0]
-    roster = Roster(seated(Plain("one", grows)), clock=lambda: now[0])
+    roster = Roster(seated(plain("one", grows)), clock=lambda: now[0])
     await roster.refresh()
     models.append("new")
     with pytest.raises(ModelNotFound):
@@ -176,7 +142,7 @@ async def test_an_unknown_name_makes_everybody_be_asked_again() -> None:
 
 
 async def test_any_takes_an_unknown_model_to_whoever_may_have_it() -> None:
-    roster = Roster(seated(Plain("one", listing())), unknown_model="any")
+    roster = Roster(seated(plain("one", listing())), Bylaws(unknown_model="any"))
     await roster.refresh()
     offers = await roster.resolve("brand/new")
     assert [(offer.backend, offer.card.id) for offer in offers] == [("one", "brand/new")]
@@ -192,7 +158,7 @@ async def test_the_operator_adds_models_and_tells_what_nobody_else_does() -> Non
 
     both = frozenset({Capability.COMPLETION, Capability.TOOLS})
     told = Told({"*": both}, {"*": 4096})
-    roster = Roster(seated(Plain("one", tells), seat=Seat(extra_models=("extra", "told:latest"))), told=told)
+    roster = Roster(seated(plain("one", tells), seat=Seat(extra_models=("extra", "told:latest"))), Bylaws(told=told))
     await roster.refresh()
     assert [(card.id, card.capabilities, card.context_length) for card in roster.entries["one"].cards] == [
         ("mute", both, 4096),
@@ -206,50 +172,62 @@ async def test_extra_models_are_offered_even_by_a_backend_that_lists_nothing() -
     async def fails() -> tuple[ModelCard, ...]:
         raise BackendBroken("no list here")
 
-    roster = Roster(seated(Plain("one", fails), seat=Seat(extra_models=("extra",))))
+    roster = Roster(seated(plain("one", fails), seat=Seat(extra_models=("extra",))))
     await roster.refresh()
     assert ids(roster) == ["extra"]
     await roster.close()
 
 
 async def test_the_picture_for_a_decision_is_frozen() -> None:
-    roster = Roster(seated(Plain("one", listing("a")), seat=Seat(priority=7, weight=2.0, max_concurrency=3)))
+    roster = Roster(seated(plain("one", listing("a")), seat=Seat(priority=7, weight=2.0, max_concurrency=3)))
     await roster.refresh()
     roster.entries["one"].in_flight = 2
-    members = roster.members(roster.names.offers)
-    assert members == {"one": Member("one", "openai", 7, 2.0, 3, 2, True)}
+    members = roster.members(roster.names.offers, 0.0)
+    assert members == {"one": Member("one", "openai", 7, 2.0, 3, 2, State.HEALTHY)}
     await roster.close()
 
 
 async def test_only_a_backend_that_cannot_be_reached_counts_as_down_at_once() -> None:
-    roster = Roster(seated(Plain("one", listing("a"))))
+    roster = Roster(seated(plain("one", listing("a"))))
     await roster.refresh()
-    roster.blame("one", BackendBroken("odd"))
-    assert roster.entries["one"].healthy is True
-    roster.blame("one", BackendUnreachable("refused"))
-    assert roster.entries["one"].healthy is False
+    entry = roster.entries["one"]
+    roster.note(entry, BackendFailed("odd"), 0.0, before_head=False)
+    states = [entry.state]
+    roster.note(entry, BackendUnreachable("refused"), 0.0, before_head=True)
+    states.append(entry.state)
     await roster.refresh()
-    assert roster.entries["one"].healthy is True
+    assert [*states, entry.state] == [State.HEALTHY, State.OFFLINE, State.HEALTHY]
+    await roster.close()
+
+
+async def test_a_refused_connection_is_believed_whoever_met_it() -> None:
+    roster = Roster(seated(plain("one", listing("a"))))
+    await roster.refresh()
+    entry = roster.entries["one"]
+    roster.met(entry, BackendFailed("500", status=500))
+    assert entry.state is State.HEALTHY
+    roster.met(entry, BackendUnreachable("refused"))
+    assert (entry.state, entry.error and entry.error.message) == (State.OFFLINE, "refused")
     await roster.close()
 
 
 async def test_a_model_counts_as_loaded_for_its_keep_alive() -> None:
     now = [1000.0]
-    roster = Roster(seated(Plain("one", listing("a", "b", "c"))), wall=lambda: now[0])
+    roster = Roster(seated(plain("one", listing("a", "b", "c"))), wall=lambda: now[0])
     await roster.refresh()
     roster.touch("one", "a", None)
     roster.touch("one", "b", FOREVER)
     roster.touch("one", "c", 5)
     roster.touch("one", "c", 0)
     loaded = await roster.loaded()
-    assert [(model.card.id, model.expires_at) for model in loaded] == [("a", 1300.0), ("b", FOREVER)]
+    assert [(model.card.id, model.expires_at) for _, model in loaded] == [("a", 1300.0), ("b", FOREVER)]
     now[0] = 1301.0
-    assert [model.card.id for model in await roster.loaded()] == ["b"]
+    assert [model.card.id for _, model in await roster.loaded()] == ["b"]
     await roster.close()
 
 
 async def test_a_model_that_cannot_be_used_says_why(capsys: pytest.CaptureFixture[str]) -> None:
-    one = Plain("one", listing("a"))
+    one = plain("one", listing("a"))
     one.broken = {"bad:latest": "truncated"}  # type: ignore[misc]
     roster = Roster(seated(one))
     await roster.refresh()
@@ -267,7 +245,7 @@ async def test_a_fault_in_reading_a_list_is_told_and_does_not_end_the_asking() -
             raise KeyError(answers.pop())
         return (ModelCard(id="a"),)
 
-    roster = Roster(seated(Plain("one", faulty)))
+    roster = Roster(seated(plain("one", faulty)))
     await roster.refresh()
     error = roster.entries["one"].error
     assert error is not None and error.status == 500
@@ -280,13 +258,13 @@ async def test_a_dead_server_comes_back_by_itself() -> None:
     backend = Played("openai", http(b"{}"))
     async with gateway(backend) as gate:
         entry = gate.roster.entries["openai"]
-        gate.roster.blame("openai", BackendUnreachable("refused"))
+        gate.roster.note(entry, BackendUnreachable("refused"), 0.0, before_head=True)
         await gate.roster.refresh()
-        assert (entry.healthy, [card.id for card in entry.cards]) == (True, ["gpt-x"])
+        assert (entry.state, [card.id for card in entry.cards]) == (State.HEALTHY, ["gpt-x"])
 
 
 async def test_made_up_names_do_not_fill_the_memory() -> None:
-    roster = Roster(seated(Plain("one", listing("a"))))
+    roster = Roster(seated(plain("one", listing("a"))))
     for number in range(MAX_USED + 10):
         roster.touch("one", f"made-up-{number}", FOREVER)
     used = roster.entries["one"].used

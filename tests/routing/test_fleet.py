@@ -2,7 +2,7 @@
 
 import pytest
 
-from arriero.routing.fleet import Member
+from arriero.routing.fleet import LAST_RESORT, ROUTABLE, Member, State
 
 
 @pytest.mark.parametrize(
@@ -22,4 +22,9 @@ def test_full(max_concurrency: int | None, in_flight: int, full: bool) -> None:
 
 
 def test_what_nobody_said() -> None:
-    assert Member("a", "ollama") == Member("a", "ollama", 100, 1.0, None, 0, None)
+    assert Member("a", "ollama") == Member("a", "ollama", 100, 1.0, None, 0, State.UNKNOWN, False, 0.0, 0.0, None)
+
+
+def test_nobody_is_asked_who_cannot_be_reached_or_does_not_want_to_be() -> None:
+    assert ROUTABLE.isdisjoint(LAST_RESORT)
+    assert set(State) - ROUTABLE - LAST_RESORT == {State.OFFLINE, State.RATE_LIMITED}

@@ -34,6 +34,7 @@ ALIASES = {
     "vague": ["qwen3", "gpt-oss"],
     "gpt-oss": ["llama3"],
     "gpt-4o": ["qwen3:4b"],
+    "Tagged:latest": ["gemma3:12b"],
 }
 
 
@@ -56,6 +57,10 @@ ALIASES = {
         ("away", "router=openai/gpt-4o"),
         ("twice", "router=deepseek/r1:free lab=gpt-oss"),
         ("vague", "lab=gpt-oss"),
+        # An alias under its name in a listing, and without the `:latest` that it was given.
+        ("fast:latest", "gpu1=qwen3:4b router=openai/gpt-4o-mini"),
+        ("Away:Latest", "router=openai/gpt-4o"),
+        ("tagged", "gpu2=gemma3:12b"),
         # With `:latest` where the id has no tag.
         ("gpt-oss:latest", "lab=gpt-oss"),
         ("openai/gpt-4o:latest", "router=openai/gpt-4o"),
@@ -214,10 +219,29 @@ def test_tags(id: str, tagged: bool, listed: str, key: str) -> None:
     assert (has_tag(id), listed_name(id), key_of(id)) == (tagged, listed, key)
 
 
+@pytest.mark.parametrize(
+    ("text", "there_is", "it_is"),
+    [
+        ("fast", True, True),
+        ("FAST:latest", True, True),
+        ("tagged", True, True),
+        ("llama3", True, True),
+        # A model's own name, and the same with `:latest`.
+        ("llama3:latest", False, False),
+        ("gpt-oss", True, False),
+        ("gpt-oss:latest", False, False),
+        ("qwen3:4b", False, False),
+    ],
+)
+def test_what_is_an_alias(text: str, there_is: bool, it_is: bool) -> None:
+    names = Names(FLEET, aliases=ALIASES)
+    assert (names.has_alias(text), names.is_alias(text)) == (there_is, it_is)
+
+
 def test_what_the_index_holds() -> None:
     names = Names(offers("a=m:latest b=M c=n"), aliases={"Fast": ("m",)})
     assert {key: shown(found) for key, found in names.models.items()} == {"m": "a=m:latest b=M", "n": "c=n"}
-    assert names.aliases == {"fast": ("m",)}
+    assert names.aliases == {"Fast": ("m",)}
     assert shown(names.offers) == "a=m:latest b=M c=n"
 
 

@@ -2,11 +2,12 @@
 
 import pytest
 
-from arriero.server.access import PASS, Access, Verdict, is_loopback
+from arriero.server.access import EXPOSED, PASS, Access, Verdict, is_loopback
 
 OPEN = Access((), checks_host=False)
 LOOPBACK = Access((), checks_host=True, own_names=("mule",))
 FORBIDDEN = Verdict(403)
+EXPOSES = (b"access-control-expose-headers", EXPOSED)
 
 
 @pytest.mark.parametrize(
@@ -31,8 +32,8 @@ FORBIDDEN = Verdict(403)
 )
 def test_built_in_origins(origin: bytes, allowed: bool) -> None:
     verdict = OPEN.check("GET", ((b"host", b"gateway:11434"), (b"origin", origin)))
-    expected = Verdict(None, ((b"access-control-allow-origin", origin), (b"vary", b"Origin"))) if allowed else FORBIDDEN
-    assert verdict == expected
+    fields = ((b"access-control-allow-origin", origin), EXPOSES, (b"vary", b"Origin"))
+    assert verdict == (Verdict(None, fields) if allowed else FORBIDDEN)
 
 
 def test_the_own_origin_needs_nothing() -> None:
@@ -58,7 +59,29 @@ def test_configured_origins(configured: str, origin: bytes, allowed: bool) -> No
 
 def test_a_star_allows_every_origin_without_vary() -> None:
     verdict = Access(("*",), checks_host=False).check("GET", ((b"origin", b"https://evil.example"),))
-    assert verdict == Verdict(None, ((b"access-control-allow-origin", b"*"),))
+    assert verdict == Verdict(None, ((b"access-control-allow-origin", b"*"), EXPOSES))
+
+
+def test_pages_may_send_their_credentials_where_the_operator_says_so() -> None:
+    access = Access(("https://chat.example.com",), checks_host=False, credentials=True)
+    head = ((b"origin", b"https://chat.example.com"),)
+    assert access.check("GET", head).headers == (
+        (b"access-control-allow-origin", b"https://chat.example.com"),
+        EXPOSES,
+        (b"access-control-allow-credentials", b"true"),
+        (b"vary", b"Origin"),
+    )
+    assert (b"access-control-allow-credentials", b"true") in access.check("OPTIONS", head).headers
+
+
+def test_scripts_may_read_every_field_that_answers_carry() -> None:
+    names = EXPOSED.decode().split(",")
+    assert len(names) == len(set(names)) == 22
+    assert {name.partition("-")[2].partition("-")[0] for name in names if name != "Retry-After"} == {
+        "Arriero",
+        "Olla",
+        "RateLimit",
+    }
 
 
 def test_a_preflight_is_answered_here() -> None:
@@ -76,6 +99,18 @@ def test_a_preflight_is_answered_here() -> None:
     fields = dict(verdict.headers)
     assert fields[b"access-control-allow-methods"] == b"GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS"
     assert fields[b"access-control-allow-headers"].startswith(b"Authorization,Content-Type,User-Agent,Accept,")
+    assert fields[b"access-control-allow-headers"].split(b",")[-10:] == [
+        b"X-Arriero-Backend",
+        b"X-Arriero-Fallback",
+        b"X-Arriero-Priority",
+        b"X-Arriero-Session",
+        b"X-Olla-Session-ID",
+        b"X-Request-ID",
+        b"X-Api-Key",
+        b"Anthropic-Version",
+        b"Anthropic-Beta",
+        b"Anthropic-Dangerous-Direct-Browser-Access",
+    ]
     assert fields[b"access-control-max-age"] == b"43200"
     assert OPEN.check("OPTIONS", ((b"origin", b"https://evil.example"),)) == FORBIDDEN
 

@@ -11,9 +11,11 @@ import pytest
 import pytest_asyncio
 import zstandard
 
+from arriero.gateway.door import FRONT
 from arriero.gateway.lane import Inbound, Lane
 from arriero.server.app import App, Limits
 from arriero.server.routes import Route, Table
+from arriero.server.surface import HOUSE
 from support.gateway import Answer, Played, http, stream
 from support.raw_backend import Peer
 from support.serving import Answered, Asked, Served, application, fast, over_asgi, over_fast_lane
@@ -101,7 +103,7 @@ TABLE: dict[str, tuple[Asked, int]] = {
     "v1, under another name": (v1("Whole:latest"), 200),
     "v1, transcoded": (v1("tiny", stream=True), 200),
     "v1, that dies in mid-stream": (v1("dies", stream=True), 200),
-    "v1, that is cut": (v1("cut"), 200),
+    "v1, that is cut": (v1("cut"), 502),
     "v1, that is refused": (v1("refuses"), 400),
     "v1, of an unknown model": (v1("nope"), 404),
     "v1, without a body": (Asked("POST", "/v1/chat/completions"), 400),
@@ -149,7 +151,10 @@ TABLE: dict[str, tuple[Asked, int]] = {
     "ready": (Asked("GET", "/readyz"), 200),
     "alive": (Asked("GET", "/healthz"), 200),
     "who am I": (Asked("POST", "/api/me"), 401),
-    "pull": (ask("/api/copy", "x"), 200),
+    "copy of nothing": (ask("/api/copy", "x"), 400),
+    "Olla's prefix": (ask("/olla/ollama/api/chat", "tiny"), 200),
+    "Olla's prefix, another kind": (ask("/olla/vllm/api/chat", "tiny"), 404),
+    "the house": (Asked("GET", "/internal/health"), 200),
 }
 
 
@@ -208,7 +213,8 @@ async def test_an_empty_answer_has_no_body_on_either_lane(both: Both) -> None:
 
 
 async def test_every_request_has_an_id_of_its_own(both: Both) -> None:
-    assert len({both.app.request_id() for _ in range(1000)}) == 1000
+    assert len({both.app.request_id((), FRONT) for _ in range(1000)}) == 1000
+    assert len({both.app.request_id((), HOUSE) for _ in range(1000)}) == 1000
 
 
 async def test_what_is_not_http_is_refused(both: Both) -> None:

@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 
+from arriero.backends.http.call import Headers
+from arriero.gateway.door import Door
 from arriero.gateway.lane import Inbound, Lane, reply
 from arriero.server.access import PASS, Verdict
 from arriero.server.app import App, Limits
 from arriero.server.asgi import Receive, Scope, Send
 from arriero.server.fastlane import HEAD_FIELDS
-from arriero.server.routes import Handler, Route, Table
+from arriero.server.peer import Peers
+from arriero.server.routes import Route, Table
 from support.gateway import Played, http, stream
 from support.raw_backend import Peer
 from support.serving import SECONDS, Served, application, fast
@@ -93,18 +96,22 @@ class Trivial:
             [Route("/hot", ("POST",), self._echo, hot=True), Route("/now", ("POST",), self._echo_now, hot=True)]
         )
         self.access = self
+        self.peers = Peers()
 
     def check(self, method: str, headers: object, local: bool) -> Verdict:
         return PASS
 
-    def request_id(self) -> str:
+    def request_id(self, headers: Headers, door: Door) -> str:
         return "req1"
+
+    def marked(self, door: Door, request_id: str) -> Headers:
+        return ()
 
     def error(self, error: Exception, path: str) -> tuple[int, bytes, bytes]:
         return getattr(error, "status", 500), b"text/plain", str(error).encode()
 
-    def begin(self, handler: Handler, inbound: Inbound, lane: Lane) -> Coroutine[Any, Any, None] | None:
-        return handler(inbound, lane)
+    def begin(self, route: Route, inbound: Inbound, lane: Lane) -> Coroutine[Any, Any, None] | None:
+        return route.handler(inbound, lane)
 
     async def _echo(self, inbound: Inbound, lane: Lane) -> None:
         self.seen.append(inbound)

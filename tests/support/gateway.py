@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -11,8 +12,11 @@ from arriero.backends.http.call import Headers, Timeouts
 from arriero.backends.remote import Ollama, OpenAI, RemoteSettings
 from arriero.compose import DIALECTS
 from arriero.dialects.profiles import profile_of
+from arriero.gateway.entry import Seat
 from arriero.gateway.exchange import Exchange, Policy
-from arriero.gateway.roster import Roster, Seat
+from arriero.gateway.queue import Queue
+from arriero.gateway.roster import Bylaws, Roster
+from arriero.routing.sticky import Sessions
 from support.lanes import KeptLane, inbound
 from support.raw_backend import Peer, RawBackend
 
@@ -25,6 +29,7 @@ GET_MODELS = {
     "openai": ("GET /v1/models ", b'{"object":"list","data":[{"id":"gpt-x"}]}'),
     "ollama": ("GET /api/tags ", b'{"models":[{"name":"tiny:latest","model":"tiny:latest"}]}'),
 }
+GET_LOADED = "GET /api/ps "
 
 
 def http(body: bytes, *, status: str = "200 OK", type: str = "application/json", extra: str = "") -> bytes:
@@ -42,7 +47,7 @@ def stream(*pieces: bytes, type: str = "text/event-stream", end: bool = True) ->
 class Played:
     """A backend of a kind that lists one model and then plays its answers in turn, the last one for ever.
 
-    `seen` holds the (request line, head, body) of every call but those for the model list.
+    `seen` holds the (request line, head, body) of every call but those for the models it has, and has `loaded`.
     """
 
     def __init__(self, kind: str, *answers: Answer, name: str | None = None, models: bytes | None = None) -> None:
@@ -50,6 +55,8 @@ class Played:
         self.name = name or kind
         self._answers = list(answers)
         self._models = models
+        self.loaded = b'{"models":[]}'
+        self.plays_loaded = False  # whether questions for the loaded models take an answer like every other call
         self.seen: list[tuple[str, dict[str, str], bytes]] = []
         self.raw = RawBackend(self._play)
 
@@ -68,6 +75,9 @@ class Played:
             first, *fields = head.decode().split("\r\n")
             if first.startswith(line):
                 await peer.say(http(self._models or models))
+                continue
+            if first.startswith(GET_LOADED) and not self.plays_loaded:
+                await peer.say(http(self.loaded))
                 continue
             self.seen.append((first, dict(field.split(": ", 1) for field in fields), body))
             answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
@@ -127,6 +137,10 @@ async def gateway(
     seats: Sequence[Seat] | None = None,
     timeouts: Timeouts | None = None,
     aliases: dict[str, list[str]] | None = None,
+    bylaws: Bylaws | None = None,
+    queue: Queue | None = None,
+    sessions: Sessions | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Gateway]:
     """A gateway whose backends have listed their models; nothing is left open behind it."""
     async with AsyncExitStack() as stack:
@@ -134,14 +148,16 @@ async def gateway(
         for number, played in enumerate(backends):
             raw = await stack.enter_async_context(played.raw)
             seated.append((_backend(played, raw.url, timeouts), seats[number] if seats else Seat()))
-        roster = Roster(seated, aliases=aliases)
+        bylaws = bylaws or Bylaws(aliases=aliases or {})
+        roster = Roster(seated, bylaws, queue=queue, sessions=sessions, clock=clock)
         await roster.refresh()
         try:
             yield Gateway(roster, policy or Policy())
         finally:
             await roster.close()
             for entry in roster.entries.values():
-                assert entry.in_flight == 0, "a lease was not given back"
+                assert (entry.in_flight, entry.reserved) == (0, 0), "a lease was not given back"
+            assert roster.queue.waiting == 0, "somebody still waits"
 
 
 def _backend(played: Played, url: str, timeouts: Timeouts | None) -> Backend:

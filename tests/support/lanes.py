@@ -13,6 +13,7 @@ class KeptLane:
     def __init__(self) -> None:
         self.gone = False
         self.started = False
+        self.extra: Headers = ()
         self.on_gone: Callable[[], object] | None = None
         self.on_pause: Callable[[], None] | None = None
         self.on_resume: Callable[[], None] | None = None

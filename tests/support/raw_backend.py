@@ -59,6 +59,7 @@ class RawBackend:
         self._tls = tls
         self._path = path
         self._tasks: list[asyncio.Task[None]] = []
+        self._transports: list[asyncio.WriteTransport] = []
         self.server: asyncio.Server | None = None
         self.connections = 0
         self.port = 0
@@ -79,10 +80,15 @@ class RawBackend:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self.server is not None
+        for _ in range(3):
+            await asyncio.sleep(0)  # the loop loses a connection that it is accepting while its server is closed
         self.server.close()
         for task in self._tasks:
             task.cancel()
         results = await asyncio.gather(*self._tasks, return_exceptions=True)
+        for transport in self._transports:
+            if not transport.is_closing():
+                transport.abort()  # of a task that was cancelled before its first step
         await asyncio.sleep(0)
         for result in results:
             if error is None and isinstance(result, Exception):
@@ -91,6 +97,7 @@ class RawBackend:
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         script = self._scripts[min(self.connections, len(self._scripts) - 1)]
         self.connections += 1
+        self._transports.append(writer.transport)
         self._tasks.append(asyncio.get_running_loop().create_task(self._play(script, Peer(reader, writer))))
 
     async def _play(self, script: Script, peer: Peer) -> None:

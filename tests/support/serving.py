@@ -13,8 +13,9 @@ from uvicorn.server import ServerState
 from arriero.backends.http.call import Timeouts
 from arriero.compose import DIALECTS
 from arriero.gateway.exchange import Policy
+from arriero.server import surface
 from arriero.server.access import Access
-from arriero.server.app import App, Limits
+from arriero.server.app import App, Limits, Settled
 from arriero.server.asgi import Cut
 from arriero.server.catalog import Catalog
 from arriero.server.fastlane import FastProtocol, protocol_for
@@ -49,14 +50,11 @@ async def application(
 ) -> AsyncIterator[App]:
     """An application over played backends that have listed their models."""
     async with gateway(*backends, timeouts=timeouts) as gate:
-        yield App(
-            gate.roster,
-            DIALECTS,
-            policy=Policy(),
-            access=Access(origins, checks_host=True),
-            limits=limits or Limits(),
-            catalog=Catalog(gate.roster, DIALECTS, tagged=True),
-        )
+        app = App(gate.roster, DIALECTS)
+        policy, catalog = Policy(), Catalog(gate.roster, DIALECTS, tagged=True)
+        table = surface.table(app, DIALECTS, catalog=catalog, policy=policy, started=0.0)
+        app.settle(Settled(table, Access(origins, checks_host=True), limits or Limits(), policy))
+        yield app
 
 
 class Served(NamedTuple):
@@ -163,7 +161,9 @@ def _with_length(asked: Asked) -> Fields:
     return (*host, *asked.fields, *length)
 
 
-_OF_THE_CONNECTION = frozenset({"date", "connection", "transfer-encoding", "x-arriero-request-id"})
+_OF_THE_CONNECTION = frozenset(
+    {"date", "connection", "transfer-encoding", "x-arriero-request-id", "x-olla-request-id", "x-olla-response-time"}
+)
 _OF_THE_MOMENT = (
     (re.compile(rb'"(created_at|expires_at)":"[^"]*"'), rb'"\1":"T"'),
     (re.compile(rb'"(created|\w+_duration)":\d+'), rb'"\1":0'),

@@ -20,7 +20,23 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 """The rooms, floor by floor from the ground up."""
 
 TOP = frozenset(
-    {"__main__", "ask", "banner", "cli", "compose", "config", "conformance", "pending", "ports", "probe", "run", "top"}
+    {
+        "__main__",
+        "ask",
+        "banner",
+        "cli",
+        "compose",
+        "config",
+        "conformance",
+        "discovery",
+        "pending",
+        "ports",
+        "probe",
+        "reload",
+        "run",
+        "top",
+        "watching",
+    }
 )
 """Above all floors. These are one room: they may meet each other."""
 

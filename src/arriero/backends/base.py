@@ -8,7 +8,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from arriero.backends.http.call import Headers
+from arriero.backends.http.call import Headers, Rendered
 from arriero.backends.http.pool import Pool
 from arriero.canonical.catalog import LoadedModel, ModelCard, ModelDetail
 from arriero.canonical.requests import EmbedRequest
@@ -51,7 +51,8 @@ class Backend(Protocol):
 
     Four facts of the kind: `library`, it can pull, create and delete models; `has_memory`, it knows which models are
     loaded; `curated`, it runs nothing but the models it lists; `forwards_client`, it may learn the client's address.
-    `silent` says that it ignores what a model cannot do, so that arriero has to refuse it.
+    `headers` go out with every request, and `rendered` is what they look like; `private` are the names of those that
+    carry secrets. `silent` says that it ignores what a model cannot do, so that arriero has to refuse it.
     """
 
     name: str
@@ -60,6 +61,8 @@ class Backend(Protocol):
     profile: Profile
     roots: Mapping[str, str]
     headers: Headers
+    rendered: Rendered
+    private: frozenset[bytes]
     error_type: str
     library: bool
     has_memory: bool
@@ -78,6 +81,10 @@ class Backend(Protocol):
 
     async def reach(self, want: Want) -> Place:
         """A place that can answer; loads the model where that is the backend's work. Raises `BackendError`."""
+        ...
+
+    async def check(self) -> None:
+        """Ask as little as shows that the backend is well. Raises `BackendError`."""
         ...
 
     async def list_models(self) -> tuple[ModelCard, ...]:

@@ -1,6 +1,7 @@
 """The kinds `openai` and `ollama`: a model server somewhere else, reached over HTTP."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 import msgspec
@@ -8,7 +9,7 @@ import structlog
 from msgspec import Struct
 
 from arriero.backends.base import Want
-from arriero.backends.http.call import Call, Headers, Timeouts
+from arriero.backends.http.call import Call, Headers, Rendered, Timeouts
 from arriero.backends.http.discreet import worth_hiding
 from arriero.backends.http.origin import Origin, tls_context
 from arriero.backends.http.pool import Pool
@@ -25,7 +26,10 @@ log = structlog.get_logger("arriero.backends")
 
 
 class RemoteSettings(Struct, frozen=True, kw_only=True):
-    """How to reach a server. `api_key` never appears in a message or a log; `headers` go out with every request."""
+    """How to reach a server. `api_key` never appears in a message or a log; `headers` go out with every request.
+
+    `address` is the one of the URL's host that is dialed; `None` dials whichever answers.
+    """
 
     name: str
     url: str
@@ -38,6 +42,8 @@ class RemoteSettings(Struct, frozen=True, kw_only=True):
     proxy: ProxySettings = ProxySettings()
     openai_api: bool = True
     user_agent: str = "arriero"
+    check_path: str | None = None
+    address: str | None = None
 
     def __repr__(self) -> str:
         return f"RemoteSettings(name={self.name!r})"  # the rest holds keys
@@ -72,27 +78,32 @@ class Remote:
     has_memory = False
     curated = False
     silent = False
+    check_path = "/"
     broken: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, settings: RemoteSettings) -> None:
         """Raises ValueError for a URL, a proxy or a CA file that cannot be used."""
-        origin = Origin.parse(settings.url)
+        origin = replace(Origin.parse(settings.url), dialed=settings.address)
         tls = tls_context(ca_file=settings.ca_file, verify=settings.verify) if origin.secure else None
         self.name = settings.name
-        self.where = str(origin)
+        self.where = str(origin) if origin.dialed is None else f"{origin} at {origin.dialed}"
         self.profile = settings.profile
         self.roots: Mapping[str, str] = {}
         self.error_type = settings.profile.error_type
-        self.forwards_client = settings.profile.forwards_client_address
+        # Where it is a vendor's own host it is not of the house, whatever its kind.
+        self.forwards_client = settings.profile.forwards_client_address and not settings.profile.has_host(origin.host)
         self.pool = Pool(
             origin,
             timeouts=settings.timeouts,
             tls=tls,
-            proxy=choose_proxy(origin, settings.proxy),
+            proxy=_proxy(origin, settings.proxy),
             label=settings.name,
             secrets=_secrets(settings, origin),
         )
         self.headers = _fixed_headers(settings, origin)
+        self.rendered = Rendered.of(self.headers)
+        self.private = frozenset(name.lower().encode() for name in (settings.profile.auth_header, *settings.headers))
+        self._check_path = settings.check_path
 
     def at_hand(self, want: Want) -> FixedPlace:
         """The server itself."""
@@ -122,8 +133,17 @@ class Remote:
         call = Call(method, target, self.headers, body)
         head, answer = await self.pool.fetch(call)
         if head.status >= 300:
-            raise backend_errors.read_error(head.status, answer, self.error_type)
+            error = backend_errors.read_error(head.status, answer, self.error_type)
+            error.retry_after = head.retry_after_s
+            raise error
         return answer
+
+    async def check(self) -> None:
+        """The operator's path for health checks, or the kind's own."""
+        if self._check_path is None:
+            await self.ask("GET", self.check_path)
+        else:
+            await self.ask("GET", self._check_path, root="")
 
 
 class OpenAI(Remote):
@@ -134,6 +154,7 @@ class OpenAI(Remote):
     def __init__(self, settings: RemoteSettings) -> None:
         super().__init__(settings)
         self.roots = {"openai": ""}
+        self.check_path = settings.profile.models_path
 
     async def list_models(self) -> tuple[ModelCard, ...]:
         """The models of the API's own list, with what it and the vendor's page of details tell of them."""
@@ -181,6 +202,18 @@ class Ollama(Remote):
         """A request without a prompt; only where the client's own could not be relayed."""
         seconds = None if keep_alive is None else -1 if keep_alive == float("inf") else keep_alive
         await self.ask("POST", "/api/generate", msgspec.json.encode({"model": model, "keep_alive": seconds}))
+
+
+def _proxy(origin: Origin, settings: ProxySettings) -> Origin | None:
+    """The proxy, if any. Raises ValueError for one that would look the name up again, instead of the address told."""
+    proxy = choose_proxy(origin, settings)
+    if proxy is None or origin.dialed is None:
+        return proxy
+    if choose_proxy(replace(origin, host=origin.dialed), settings) is None:
+        return None  # the rules let its address go around the proxy, though not its name
+    if not origin.secure:
+        raise ValueError("discover: dns goes to each address by itself, which a proxy cannot; set proxy: direct")
+    return proxy
 
 
 def _fixed_headers(settings: RemoteSettings, origin: Origin) -> Headers:

@@ -2,6 +2,9 @@
 
 Unknown is `None`. Nothing here is guessed from a name; where a value was set by the operator or by a profile, the
 reader of the backend's list filled it in that order: the backend's own word, the profile, the configuration.
+
+Cards hold nothing that could hold them again, so the garbage collector passes them over (`gc=False`): there may be tens
+of thousands.
 """
 
 from enum import Enum
@@ -22,11 +25,12 @@ class Capability(Enum):
     AUDIO = "audio"
 
 
-class ModelCard(Struct, frozen=True, kw_only=True):
+class ModelCard(Struct, frozen=True, kw_only=True, gc=False):
     """One model on one backend. `id` is the backend's own word for it; sizes are bytes, `modified_at` unix seconds.
 
-    `capabilities` is `None` when nobody said; an empty set never occurs. `native` is the backend's own JSON of the
-    entry where its dialect is the client's too, so that a listing can pass on what the card has no field for.
+    `capabilities` is `None` when nobody said; an empty set never occurs. Prices are US dollars for a million tokens.
+    `native` is the backend's own JSON of the entry where its dialect is the client's too, so that a listing can pass on
+    what the card has no field for.
     """
 
     id: str
@@ -46,10 +50,12 @@ class ModelCard(Struct, frozen=True, kw_only=True):
     parameter_count: int | None = None
     parameter_size: str | None = None
     quantization: str | None = None
+    input_price: float | None = None
+    output_price: float | None = None
     native: Raw | None = None
 
 
-class LoadedModel(Struct, frozen=True, kw_only=True):
+class LoadedModel(Struct, frozen=True, kw_only=True, gc=False):
     """A model that is in memory somewhere. `expires_at` is unix seconds, infinity for never, `None` for unknown."""
 
     card: ModelCard

@@ -96,6 +96,15 @@ class TlsConfig(Section):
     """A PEM file of the authorities to trust instead of the system's."""
 
 
+class Price(Section):
+    """What tokens cost, in US dollars for a million of them."""
+
+    input: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """Of the prompt."""
+    output: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """Of the answer."""
+
+
 class BackendModels(Section):
     """Which of a backend's models are shown, and what is known of them. Patterns match the backend's own ids."""
 
@@ -107,15 +116,17 @@ class BackendModels(Section):
     """Pattern to the whole list of capabilities, for models of which the backend tells none; the first match counts."""
     context_length: dict[str, Annotated[int, Field(ge=1)]] = Field(default={})
     """Pattern to the context length in tokens, for models of which the backend tells none; the first match counts."""
+    price: dict[str, Price] = Field(default={})
+    """Pattern to `{input, output}`, US dollars for a million tokens, for models of which the backend tells none."""
 
 
 class _AnyBackend(Section):
     name: Name
     """The name in headers, logs and `backend/model`; unique."""
     priority: Annotated[int, Field(ge=0)] = 100
-    """Higher is preferred where the policy is `priority`."""
+    """Higher is preferred: one of a lower priority gets a request only where no higher one can take it."""
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-    """Share of the requests where the policy is `weighted`."""
+    """Share of the requests where the policy is `weighted`; strength where it is `least-connections`."""
     max_concurrency: Annotated[int, Field(ge=1)] | None = None
     """Requests in flight at most; `null` is no limit."""
     models: BackendModels = BackendModels()
@@ -133,6 +144,12 @@ class _RemoteBackend(_AnyBackend):
     """How its certificate is checked."""
     proxy: Proxy = None
     """URL of the proxy to this backend; `direct` goes around every proxy; `null` follows the section `proxy`."""
+    discover: Literal["dns"] | None = None
+    """`dns`: the host name has several addresses, and each becomes a backend of its own; looked up again and again."""
+    check_path: Annotated[str, Field(pattern=r"^/[^?#]*$")] | None = None
+    """Path of the health check, from the root of its host; `null` asks for the models."""
+    models_interval: Seconds | None = None
+    """Seconds between two readings of the model list; `null` reads it at each health check."""
 
 
 class OllamaConfig(_RemoteBackend):

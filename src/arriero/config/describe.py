@@ -160,7 +160,7 @@ def _type_of(annotation: Any, metadata: str = "") -> str:
         Path: "path",
         SecretStr: "secret text",
     }
-    return words.get(annotation, getattr(annotation, "__name__", "text").lower())
+    return words.get(annotation, getattr(annotation, "__name__", "text").removesuffix("Config").lower())
 
 
 def _default(name: str, info: FieldInfo) -> str:

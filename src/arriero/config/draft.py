@@ -5,6 +5,7 @@ Which source wins is decided by the order of calls, in `sources`.
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -36,6 +37,7 @@ class Draft:
         self.problems: list[str] = []
         self.warnings: list[str] = []
         self._origins: dict[Location, Origin] = {}
+        self._places: dict[Location, str] = {}
         self._lines: Mapping[Location, int] = {}
         self._faulty: frozenset[Location] = frozenset()
         self._file = ""
@@ -62,19 +64,26 @@ class Draft:
             if isinstance(entry, dict) and entry.get("kind") == kind:
                 yield position, entry
 
-    def add(self, entry: dict[str, Any], origins: Mapping[str, Origin]) -> None:
-        position = len(self.backends())
+    def add(
+        self, entry: dict[str, Any], origins: Mapping[str, Origin], places: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """Add a backend. `origins` and `places` are by the entry's keys, dotted where they are in a section of it."""
+        where = ("backends", len(self.backends()))
         self.backends().append(entry)
-        self._origins.update({("backends", position, key): origin for key, origin in origins.items()})
+        self._origins.update({(*where, *key.split(".")): origin for key, origin in origins.items()})
+        self._places.update({(*where, *key.split(".")): place for key, place in places.items()})
 
-    def set(self, setting: str, value: Any, origin: Origin) -> bool:
-        """Set a dotted setting; `engine.x` goes to every engine. False where there is none to go to."""
+    def set(self, setting: str, value: Any, origin: Origin, place: str = "") -> bool:
+        """Set a dotted setting; `engine.x` goes to every engine. False where there is none to go to.
+
+        `place` is what a problem with the value names, where that is not the setting: a key of another program's file.
+        """
         if setting.rpartition(".")[2] in _PATHS:
             value = str(expanded(value, self._cwd, self._home))
         if setting.startswith("engine."):
             engines = list(self.entries("engine"))
             for position, entry in engines:
-                self.put(("backends", position), entry, setting.removeprefix("engine."), value, origin)
+                self.put(("backends", position), entry, setting.removeprefix("engine."), value, origin, place)
             return bool(engines)
         *sections, key = setting.split(".")
         holder = self.data
@@ -82,14 +91,19 @@ class Draft:
             holder = holder.setdefault(section, {})
             if not isinstance(holder, dict):
                 return True  # the model refuses the section
-        self.put(tuple(sections), holder, key, value, origin)
+        self.put(tuple(sections), holder, key, value, origin, place)
         if setting in ("server.host", "server.port"):
             holder.pop("listen", None)
         return True
 
-    def put(self, where: Location, holder: dict[str, Any], key: str, value: Any, origin: Origin) -> None:
+    def put(
+        self, where: Location, holder: dict[str, Any], key: str, value: Any, origin: Origin, place: str = ""
+    ) -> None:
         holder[key] = value
         self._origins[(*where, key)] = origin
+        self._places.pop((*where, key), None)
+        if place:
+            self._places[(*where, key)] = place
 
     # ---- ending ----------------------------------------------------------------------------------------------------
 
@@ -110,6 +124,8 @@ class Draft:
 
     def _place(self, location: Location) -> str:
         for length in range(len(location), 0, -1):
+            if (place := self._places.get(location[:length])) is not None:
+                return place
             origin = self._origins.get(location[:length])
             if origin is not None and origin.kind != "file":
                 return f"{origin} ({dotted(location)})"

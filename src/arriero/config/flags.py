@@ -9,6 +9,7 @@ class Flags:
     """The command line. `None` is "not given". Lists hold the texts as typed: each may be a list itself."""
 
     config: str | None = None
+    olla_config: str | None = None
     host: str | None = None
     port: int | str | None = None
     api_key: str | None = field(default=None, repr=False)

@@ -11,8 +11,15 @@ LOCAL_SERVERS: tuple[BackendConfig, ...] = (
     OpenAIConfig(name="lmstudio", url="http://127.0.0.1:1234/v1", profile="lmstudio"),
     OpenAIConfig(name="llama-server", url="http://127.0.0.1:8080/v1", profile="llama-server"),
     OpenAIConfig(name="vllm", url="http://127.0.0.1:8000/v1", profile="vllm"),
+    OpenAIConfig(name="sglang", url="http://127.0.0.1:30000/v1", profile="sglang"),
+    OpenAIConfig(name="jan", url="http://127.0.0.1:1337/v1"),
+    OpenAIConfig(name="koboldcpp", url="http://127.0.0.1:5001/v1"),
+    OpenAIConfig(name="text-generation-webui", url="http://127.0.0.1:5000/v1"),
+    OpenAIConfig(name="litellm", url="http://127.0.0.1:4000/v1", profile="litellm"),
+    OpenAIConfig(name="gpt4all", url="http://127.0.0.1:4891/v1"),
 )
-"""Model servers on the ports they take when nobody says otherwise."""
+"""Model servers on the ports they take when nobody says otherwise. Each port stands here once: llamafile takes that of
+llama-server, TabbyAPI that of text-generation-webui."""
 
 
 def is_own_address(config: Config, url: str) -> bool:

@@ -7,12 +7,24 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler, WithJsonSchema, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from arriero.backends.http.proxy import ProxySettings
 from arriero.canonical.catalog import Capability
-from arriero.config.backends import BackendConfig, OllamaConfig, OpenAIConfig, Proxy, Section, TimeoutOverride
-from arriero.config.values import Address, Listen, OneOrMany, Port, Seconds, SecondsOrZero, Texts, parse_listen
+from arriero.config.backends import BackendConfig, OllamaConfig, OpenAIConfig, Price, Proxy, Section, TimeoutOverride
+from arriero.config.values import (
+    TEXTS_SCHEMA,
+    Address,
+    Listen,
+    OneOrMany,
+    Port,
+    Seconds,
+    SecondsOrZero,
+    Texts,
+    parse_listen,
+)
 
 
 def _check_origin(value: str) -> str:
@@ -30,6 +42,32 @@ def _check_host(value: str) -> str:
     return value
 
 
+def _discover(value: object) -> object:
+    return True if value == "local" else value
+
+
+def _check_network(value: str) -> str:
+    try:
+        ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        raise ValueError("is not an IP address or network such as 10.0.0.0/8") from None
+    return value
+
+
+class DashboardConfig(Section):
+    """The page at `/internal/ui/`, and who may see it."""
+
+    enabled: bool = True
+    """Whether the dashboard is there."""
+    allowed_networks: Annotated[tuple[Annotated[str, AfterValidator(_check_network)], ...], OneOrMany] = (
+        "127.0.0.0/8",
+        "::1/128",
+    )
+    """Addresses and networks of those who may see the dashboard."""
+    allowed_hosts: Annotated[tuple[Annotated[str, AfterValidator(_check_host)], ...], OneOrMany] = ("localhost",)
+    """Host names under which the dashboard is shown, beside every loopback address."""
+
+
 class ServerConfig(Section):
     """Where arriero listens and how it stops."""
 
@@ -45,8 +83,24 @@ class ServerConfig(Section):
     """Seconds that open requests get to end when arriero stops."""
     cors_origins: Annotated[tuple[Annotated[str, AfterValidator(_check_origin)], ...], OneOrMany] = ()
     """Browser origins that may call, beside those that Ollama always allows; one `*` each."""
-    discover: bool | None = None
-    """Whether local servers on their usual ports are looked for; `null`: where no file names backends."""
+    cors_credentials: bool = False
+    """Whether pages of those origins may send credentials; not together with the origin `*`."""
+    discover: Annotated[
+        bool | None,
+        BeforeValidator(_discover),
+        WithJsonSchema({"anyOf": [{"type": "boolean"}, {"const": "local"}, {"type": "null"}]}),
+    ] = None
+    """Whether local servers on their usual ports are looked for, again and again; `null`: if no file names backends."""
+    watch: bool = True
+    """Whether a change of the configuration file is taken up at once; a SIGHUP does so in any case."""
+    dashboard: DashboardConfig = DashboardConfig()
+    """The page at `/internal/ui/`."""
+
+    @model_validator(mode="after")
+    def _credentials_of_somebody(self) -> "ServerConfig":
+        if self.cors_credentials and "*" in self.cors_origins:
+            raise ValueError("cors_credentials: any page could act for its reader; name the origins instead of '*'")
+        return self
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -69,14 +123,6 @@ class TimeoutsConfig(Section):
     def overridden(self, override: TimeoutOverride) -> "TimeoutsConfig":
         """These with what the override sets; `null` set there counts."""
         return self.model_copy(update={name: getattr(override, name) for name in override.model_fields_set})
-
-
-def _check_network(value: str) -> str:
-    try:
-        ipaddress.ip_network(value, strict=False)
-    except ValueError:
-        raise ValueError("is not an IP address or network such as 10.0.0.0/8") from None
-    return value
 
 
 class LimitsConfig(Section):
@@ -109,6 +155,8 @@ class ModelsConfig(Section):
     """Pattern to the whole list of capabilities, for models of which the backend tells none; the first match counts."""
     context_length: dict[str, Annotated[int, Field(ge=1)]] = Field(default={})
     """Pattern to the context length in tokens, for models of which the backend tells none; the first match counts."""
+    price: dict[str, Price] = Field(default={})
+    """Pattern to `{input, output}`, US dollars for a million tokens, for models of which the backend tells none."""
     listing: Literal["tagged", "verbatim"] = "tagged"
     """Whether Ollama listings add `:latest` to an id without a tag, or show ids as they are."""
 
@@ -151,35 +199,8 @@ class StickyConfig(Section):
     """Seconds after which an idle session is forgotten."""
     max_sessions: Annotated[int, Field(ge=1)] = 10000
     """Sessions that are remembered at most."""
-    keys: tuple[Literal["header", "prefix", "authorization"], ...] = ("header", "prefix", "authorization")
-    """What names a session, in order: a header, the beginning of the conversation, the client's key."""
-
-
-TextsByName = dict[str, Texts]
-Policy = Literal["priority", "round-robin", "least-connections", "weighted", "fastest", "cheapest", "capability"]
-
-
-class RoutingConfig(Section):
-    """Which backend gets a request."""
-
-    policy: Policy = "least-connections"
-    """How one of several backends with the model is chosen."""
-    prefer_loaded: bool = True
-    """Whether a backend that has the model in memory comes first."""
-    unknown_model: Literal["reject", "any", "discover"] = "reject"
-    """What happens to a model that no backend lists: 404, any backend, or the lists are read again first."""
-    aliases: TextsByName = Field(default={})
-    """A name to the models it stands for; the first that can serve is taken."""
-    fallback: TextsByName = Field(default={})
-    """A model to those that answer in its place when no backend can serve it."""
-    retry: RetryConfig = RetryConfig()
-    """When another backend is tried."""
-    breaker: BreakerConfig = BreakerConfig()
-    """When a failing backend is left alone."""
-    queue: QueueConfig = QueueConfig()
-    """Where requests wait."""
-    sticky: StickyConfig = StickyConfig()
-    """Whether a conversation stays on its backend."""
+    keys: tuple[Literal["header", "prefix", "authorization", "address"], ...] = ("header", "prefix", "authorization")
+    """What names a session, in order: a header, the beginning of the conversation, the client's key or address."""
 
 
 class Knobs(Section):
@@ -215,6 +236,59 @@ class Knobs(Section):
     def given(self) -> dict[str, int | float | str | tuple[str, ...]]:
         """The knobs that have a value."""
         return {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
+
+
+TextsByName = dict[str, Texts]
+Policy = Literal["priority", "round-robin", "least-connections", "weighted", "fastest", "cheapest", "capability"]
+
+
+class AliasConfig(Section):
+    """A name that stands for other models, with knobs of its own."""
+
+    models: Annotated[Texts, Field(min_length=1)]
+    """The models it stands for; the first that can serve is taken."""
+    defaults: Knobs = Knobs()
+    """Knobs that are set where the client set none."""
+    set: Knobs = Knobs()
+    """Knobs that are set whatever the client said."""
+
+
+def _alias(value: object) -> object:
+    return {"models": value} if isinstance(value, str | list | tuple) else value
+
+
+class _OrTexts:
+    """In the JSON Schema: one or several texts do as well."""
+
+    @staticmethod
+    def __get_pydantic_json_schema__(schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [TEXTS_SCHEMA, handler(schema)]}
+
+
+Alias = Annotated[AliasConfig, BeforeValidator(_alias), _OrTexts]
+
+
+class RoutingConfig(Section):
+    """Which backend gets a request."""
+
+    policy: Policy = "least-connections"
+    """How one of several backends with the model is chosen."""
+    prefer_loaded: bool = True
+    """Whether a backend that has the model in memory comes first."""
+    unknown_model: Literal["reject", "any", "discover"] = "reject"
+    """What happens to a model that no backend lists: 404, any backend, or the lists are read again first."""
+    aliases: dict[str, Alias] = Field(default={})
+    """A name to the models it stands for, and perhaps knobs (`{models: [..], set: {..}}`); the first able is taken."""
+    fallback: TextsByName = Field(default={})
+    """A model to those that answer in its place when no backend can serve it."""
+    retry: RetryConfig = RetryConfig()
+    """When another backend is tried."""
+    breaker: BreakerConfig = BreakerConfig()
+    """When a failing backend is left alone."""
+    queue: QueueConfig = QueueConfig()
+    """Where requests wait."""
+    sticky: StickyConfig = StickyConfig()
+    """Whether a conversation stays on its backend."""
 
 
 ClampKnob = Literal[

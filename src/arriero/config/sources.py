@@ -3,7 +3,7 @@
 The named files are read here and nothing else is touched: the environment, the folders and the flags are handed in.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -26,7 +26,8 @@ class Loaded:
     """A configuration that can be used.
 
     `origins` has an entry for each setting that no default made, by names such as `server.port`, `backends.gpu1.url`.
-    `candidates` are local servers that may be there or not: whoever starts arriero asks them. `file` is the file read.
+    `candidates` are local servers that may be there or not: whoever starts arriero asks them. `file` is the file read,
+    `watched` are those that make another configuration when they change, come or go.
     `environ` is the process's environment, for child processes; it holds keys.
     """
 
@@ -35,6 +36,7 @@ class Loaded:
     warnings: tuple[str, ...] = ()
     candidates: tuple[BackendConfig, ...] = ()
     file: Path | None = None
+    watched: tuple[Path, ...] = ()
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def origin(self, setting: str) -> Origin:
@@ -51,7 +53,36 @@ def load(flags: Flags, environ: Mapping[str, str], cwd: Path, home: Path) -> Loa
     draft = Draft(cwd, home)
     variables = Variables(environ, _dotenv(cwd, draft))
     draft.warnings += [f"{DOTENV}:{line}: cannot be read and is ignored" for line in variables.faulty_lines]
-    path = _find_file(flags, variables, cwd, home)
+    path: Path | None
+    if flags.olla_config is None:
+        path = _find_file(flags, variables, cwd, home)
+        by_file = _take_own(draft, flags, variables, path)
+    else:
+        path = _find_olla_file(flags, variables, cwd, home)
+        by_file = True
+        _take_ollas(draft, flags, variables, path, cwd, home)
+    _apply_flags(draft, flags)
+    config, origins = draft.finish()
+    discover = not by_file if config.server.discover is None else config.server.discover
+    return Loaded(
+        config=config,
+        origins=origins,
+        warnings=tuple(draft.warnings),
+        candidates=candidates(config) if discover else (),
+        file=path,
+        watched=(*_places(flags, path, cwd, home), cwd / DOTENV),
+        environ=environ,
+    )
+
+
+def _places(flags: Flags, path: Path | None, cwd: Path, home: Path) -> tuple[Path, ...]:
+    """Where the file may stand: where it was told to be, or anywhere where it is found without being told."""
+    usual = (cwd / FILE_NAME, home / USER_FILE)
+    return usual if path is None or (path in usual and flags.olla_config is None) else (path,)
+
+
+def _take_own(draft: Draft, flags: Flags, variables: Variables, path: Path | None) -> bool:
+    """What arriero's file and the environment say. Whether the file decides which backends there are."""
     if path is not None:
         # Only a start with a file pays for the YAML parser.
         from arriero.config import file
@@ -65,18 +96,20 @@ def load(flags: Flags, environ: Mapping[str, str], cwd: Path, home: Path) -> Loa
         named.add_vendors(draft, variables)
         draft.add({"name": ENGINE_NAME, "kind": "engine"}, {})
     named.add_keys(draft, variables)
-    _apply_variables(draft, variables)
-    _apply_flags(draft, flags)
-    config, origins = draft.finish()
-    discover = not by_file if config.server.discover is None else config.server.discover
-    return Loaded(
-        config=config,
-        origins=origins,
-        warnings=tuple(draft.warnings),
-        candidates=candidates(config) if discover else (),
-        file=path,
-        environ=environ,
-    )
+    _apply_variables(draft, variables, environment.SETTINGS)
+    return by_file
+
+
+def _take_ollas(draft: Draft, flags: Flags, variables: Variables, path: Path, cwd: Path, home: Path) -> None:
+    """What Olla's file says, and of the environment only what is Olla's or arriero's by name.
+
+    Other variables stay out: `OLLAMA_HOST`, for one, is where the clients of this machine find Olla.
+    """
+    from arriero.config import olla
+
+    olla.take(draft, path, variables, cwd, home)
+    named.add_openai(draft, flags, Variables({}), by_file=True)
+    _apply_variables(draft, variables, [row for row in environment.SETTINGS if row.names[0].startswith("ARRIERO_")])
 
 
 def _dotenv(cwd: Path, draft: "Draft") -> str:
@@ -100,9 +133,29 @@ def _find_file(flags: Flags, variables: Variables, cwd: Path, home: Path) -> Pat
     return next((path for path in (cwd / FILE_NAME, home / USER_FILE) if path.is_file()), None)
 
 
-def _apply_variables(draft: Draft, variables: Variables) -> None:
+def _find_olla_file(flags: Flags, variables: Variables, cwd: Path, home: Path) -> Path:
+    """The file of `--olla-config`; an empty one is named by Olla's own variable."""
+    if flags.config is not None:
+        raise ConfigError(["--olla-config: cannot go together with --config; give the one whose file shall count"])
+    from arriero.config.olla_keys import FILE_VARIABLE
+
+    if text := flags.olla_config:
+        origin = "--olla-config"
+    elif (found := variables.find(FILE_VARIABLE)) is not None:
+        text, origin = found.value, str(found.origin)
+    else:
+        raise ConfigError([f"--olla-config: names no file, and {FILE_VARIABLE} is not set"])
+    path = expanded(text, cwd, home)
+    if path.is_dir():
+        raise ConfigError([f"{origin}: {path} is a folder; name the file in it"])
+    if not path.is_file() and not path.is_char_device():
+        raise ConfigError([f"{origin}: there is no file {path}"])
+    return path
+
+
+def _apply_variables(draft: Draft, variables: Variables, rows: Sequence[environment.Variable]) -> None:
     for layer in (DOTENV, ENVIRONMENT):
-        for row in environment.SETTINGS:
+        for row in rows:
             if (found := variables.find(*row.names, layers=(layer,))) is None:
                 continue
             try:

@@ -153,7 +153,7 @@ def _check_listen(value: str) -> str:
 
 _SECONDS_SCHEMA = {"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^[0-9.]+(ns|us|µs|ms|s|m|h)?"}]}
 _KEEP_ALIVE_SCHEMA = {"anyOf": [{"type": "number"}, {"type": "string"}]}
-_TEXTS_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+TEXTS_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 
 Seconds = Annotated[
     float, BeforeValidator(parse_seconds), Field(gt=0, allow_inf_nan=False), WithJsonSchema(_SECONDS_SCHEMA)
@@ -163,7 +163,7 @@ SecondsOrZero = Annotated[
 ]
 KeepAlive = Annotated[float, BeforeValidator(parse_keep_alive), Field(ge=0), WithJsonSchema(_KEEP_ALIVE_SCHEMA)]
 OneOrMany = BeforeValidator(one_or_many)
-Texts = Annotated[tuple[str, ...], OneOrMany, WithJsonSchema(_TEXTS_SCHEMA)]
+Texts = Annotated[tuple[str, ...], OneOrMany, WithJsonSchema(TEXTS_SCHEMA)]
 Name = Annotated[str, AfterValidator(check_name)]
 Url = Annotated[str, AfterValidator(check_url)]
 Listen = Annotated[str, AfterValidator(_check_listen)]

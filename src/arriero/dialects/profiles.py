@@ -12,6 +12,7 @@ from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 
@@ -106,6 +107,9 @@ class Profile(Struct, frozen=True, kw_only=True):
     - `dimensions`: its field for the length of a vector; `None`: it has none or refuses it for ordinary models.
     - `models_path` goes behind the base URL; `details_path` behind the base URL without its last `/v1`, and tells more
       of the models than the list does.
+    - `forwards_client_address`: it is a server of the house, and may learn the client's address and model.
+    - `price_keys`: where an entry of its list holds the prices of prompt and answer in its object `pricing`, and what
+      they have to be multiplied by to be US dollars for a million tokens; `None`: it tells none.
     - `context_keys`: where an entry of its list holds the context length, the first that is a number.
     """
 
@@ -139,6 +143,7 @@ class Profile(Struct, frozen=True, kw_only=True):
     dimensions: str | None = "dimensions"
     models_path: str = "/models"
     details_path: str | None = None
+    price_keys: tuple[str, str, float] | None = None
     context_keys: tuple[str, ...] = (
         "context_length",
         "max_model_len",
@@ -146,6 +151,10 @@ class Profile(Struct, frozen=True, kw_only=True):
         "max_context_length",
         "max_input_tokens",
     )
+
+    def has_host(self, host: str) -> bool:
+        """Whether a host is the vendor's, or below it."""
+        return any(host == known or host.endswith("." + known) for known in self.hosts)
 
 
 # ---- the vendors, each with what it was read from ------------------------------------------------------------------
@@ -189,6 +198,7 @@ _openrouter = Profile(
     ),
     think=(ThinkRule("", ThinkStyle.REASONING, _words("off:none minimal low medium high xhigh max:xhigh")),),
     reasoning_input="reasoning",
+    price_keys=("prompt", "completion", 1e6),
 )
 
 # docs.vllm.ai, OpenAI-compatible server and reasoning outputs, 2026-11. `reasoning_effort` outside low, medium and high
@@ -203,7 +213,12 @@ _vllm = Profile(
     reasoning_input="reasoning_content",
     completion_schema="response_format",
     dimensions=None,
+    forwards_client_address=True,
 )
+
+# Servers that speak as vLLM does, as far as is known of them.
+_sglang = replace(_vllm, name="sglang", error_type="sglang_error")
+_vllm_mlx = replace(_vllm, name="vllm-mlx", error_type="vllm-mlx_error")
 
 # github.com/ggml-org/llama.cpp tools/server/README.md, 2026-11. Unknown fields are ignored.
 _llama_server = Profile(
@@ -215,6 +230,7 @@ _llama_server = Profile(
     completion_schema="json_schema",
     blank_input=True,
     details_path="/props",
+    forwards_client_address=True,
 )
 
 # The same server as arriero's own child process. It refuses an empty text where the vocabulary has no start token.
@@ -242,6 +258,7 @@ _lmstudio = Profile(
     details_path="/api/v0/models",
     # The loaded length is the one that a request meets; the greatest possible one says what could be loaded.
     context_keys=("loaded_context_length", "max_context_length"),
+    forwards_client_address=True,
 )
 
 # docs.ollama.com/api/openai-compatibility, 2026-11: Ollama's own /v1.
@@ -359,6 +376,7 @@ _together = Profile(
         ThinkRule("", ThinkStyle.SWITCH, _THREE),
     ),
     reasoning_input="reasoning",
+    price_keys=("input", "output", 1.0),
 )
 
 # ai.google.dev/gemini-api/docs/openai and /thought-signatures, 2026-11. Ids in the list begin with `models/`. No seed.
@@ -389,6 +407,12 @@ _generic = Profile(
     think=(ThinkRule("", ThinkStyle.EFFORT, _words("minimal low medium high xhigh:high max:high")),),
 )
 
+# Servers of the house of which no more is known than that they speak the OpenAI wire: doors and listings know them.
+_HOUSE = tuple(
+    replace(_generic, name=name, error_type=f"{name}_error", key_variable=None, forwards_client_address=True)
+    for name in ("litellm", "lmdeploy", "lemonade", "dmr", "omlx")
+)
+
 PROFILES: Mapping[str, Profile] = MappingProxyType(
     {
         profile.name: profile
@@ -397,6 +421,8 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
             _azure,
             _openrouter,
             _vllm,
+            _sglang,
+            _vllm_mlx,
             _llama_server,
             _engine,
             _lmstudio,
@@ -407,6 +433,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
             _xai,
             _together,
             _google,
+            *_HOUSE,
             _generic,
         )
     }
@@ -430,6 +457,6 @@ def guess(base_url: str) -> Profile:
     except ValueError:
         return _generic
     for profile in PROFILES.values():
-        if any(host == known or host.endswith("." + known) for known in profile.hosts):
+        if profile.has_host(host):
             return profile
     return _generic

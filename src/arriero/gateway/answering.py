@@ -1,18 +1,20 @@
 """What the client of an exchange is told: the head, the way of the body, errors, and answers that are made here."""
 
 from collections.abc import Sequence
+from math import ceil
 from time import time_ns
 
 from arriero.backends.base import Backend
 from arriero.backends.http.call import Head, Headers
 from arriero.canonical.requests import ChatRequest, Request
 from arriero.dialects.base import AnswerContext, Dialect, Driver, Endpoint, Times, WholeAnswer
-from arriero.errors import ArrieroError, BackendError
+from arriero.errors import ArrieroError, BackendError, BackendFailed, BackendOverloaded, BackendRefused
 from arriero.filters.rules import Rule
 from arriero.filters.think import ThinkTagging
 from arriero.gateway import heads
 from arriero.gateway.lane import Inbound, Lane, reply
-from arriero.gateway.outcome import Outcome, marks
+from arriero.gateway.marks import marks
+from arriero.gateway.outcome import Outcome
 from arriero.gateway.pipes import Filtering, Fold, Gather, Hide, Pipe, Transcode
 
 _TAGS, _INSIDE = (ThinkTagging(),), (ThinkTagging(inside=True),)
@@ -21,7 +23,7 @@ _TAGS, _INSIDE = (ThinkTagging(),), (ThinkTagging(inside=True),)
 class Answering:
     """The answering side of one exchange. `stream`: the client asked for a stream, as far as is known by now."""
 
-    __slots__ = ("_dialect", "_endpoint", "_inbound", "_lane", "_outcome", "_rules", "stream")
+    __slots__ = ("_dialect", "_endpoint", "_inbound", "_lane", "_outcome", "_rules", "private", "stream")
 
     def __init__(
         self,
@@ -39,6 +41,7 @@ class Answering:
         self._outcome = outcome
         self._rules = rules
         self.stream = endpoint.stream_default
+        self.private: frozenset[bytes] = frozenset()  # fields of the backend that a client may not see
 
     def pipe(self, head: Head, driver: Driver, request: Request, sent_ns: int, *, hide: Hide) -> Pipe:
         """From a backend's body to the client's, where the bytes cannot be relayed. `hide` takes the gateway's secrets
@@ -59,16 +62,20 @@ class Answering:
 
     def head(self, head: Head, relayed: bool) -> Headers:
         """The fields of an answer that a backend gave."""
-        marked = marks(self._outcome, self._inbound.request_id)
+        if self._outcome.head_ns is None:
+            self._outcome.head_ns = time_ns()
+        self._outcome.status = head.status if relayed or head.status >= 300 else 200
+        marked = marks(self._outcome, self._inbound)
         if relayed:
-            return heads.to_client(head) + marked
+            return heads.to_client(head, self.private) + marked
         content_type = self._endpoint.stream_type if self.stream else self._endpoint.whole_type
         return ((b"content-type", content_type), *marked)
 
     def whole(self, answer: WholeAnswer, request: Request, sent_ns: int) -> None:
         """An answer that was made here; never a stream."""
         body = self._endpoint.encode(answer, self._context(request, sent_ns), time_ns())
-        marked = marks(self._outcome, self._inbound.request_id)
+        self._outcome.status = 200
+        marked = marks(self._outcome, self._inbound)
         reply(self._lane, 200, ((b"content-type", self._endpoint.whole_type), *marked), body)
 
     def error(self, error: ArrieroError) -> None:
@@ -76,10 +83,16 @@ class Answering:
         if self._lane.started:
             return
         answer = self._dialect.write_error(error, self.stream)
-        headers: Headers = ((b"content-type", answer.content_type), *marks(self._outcome, self._inbound.request_id))
+        content_type, body = answer.content_type, answer.body
+        if isinstance(error, BackendFailed | BackendOverloaded | BackendRefused) and error.verbatim is not None:
+            content_type, body = error.verbatim
+        self._outcome.status = answer.status
+        if self._outcome.head_ns is None and isinstance(error, BackendError):
+            self._outcome.head_ns = time_ns()
+        headers: Headers = ((b"content-type", content_type), *marks(self._outcome, self._inbound))
         if error.retry_after is not None:
-            headers += ((b"retry-after", b"%d" % max(1, round(error.retry_after))),)
-        reply(self._lane, answer.status, headers, answer.body)
+            headers += ((b"retry-after", b"%d" % max(1, ceil(error.retry_after))),)
+        reply(self._lane, answer.status, headers, body)
 
     def _filters(self, request: Request) -> Sequence[Filtering]:
         if not isinstance(request, ChatRequest):
@@ -96,6 +109,5 @@ class Answering:
 def read_error(dialect: Dialect, backend: Backend, head: Head, body: bytes) -> BackendError:
     """A backend's error answer, with the seconds after which it wants to be asked again."""
     error = dialect.read_error(head.status, body, backend.error_type)
-    told = head.get(b"retry-after")
-    error.retry_after = float(told) if told is not None and told.isdigit() else None
+    error.retry_after = head.retry_after_s
     return error

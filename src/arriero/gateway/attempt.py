@@ -6,7 +6,7 @@ dialect, unless the pipe has done so already (`told`).
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import partial
 from time import time_ns
 
@@ -28,14 +28,18 @@ class Attempt:
     `choose(head)` gives the pipe for a good answer's head. `head_of(head, relayed, length)` gives the lane's status and
     fields. `read_error(status, body)` turns the backend's error answer into the tree; `stream_error(error)` writes an
     error in mid-stream (`None`: the answer has no form for it, and the connection is cut). `relay_errors` passes the
-    backend's own words about a bad request on as they are: the client speaks the same dialect. `on_done` gets the
-    error, or `None` for a good end; it is set before the call goes out.
+    backend's own words about a bad request on as they are: the client speaks the same dialect. `elsewhere` are statuses
+    after which another backend may be asked, so that nothing is passed on yet. `every_status`: no answer is taken for
+    an error. `on_done` gets the error, or `None` for
+    a good end; it is set before the call goes out.
     """
 
     __slots__ = (
         "_choose",
+        "_elsewhere",
         "_error_body",
         "_error_bytes",
+        "_every_status",
         "_head",
         "_head_of",
         "_lane",
@@ -47,6 +51,7 @@ class Attempt:
         "first_byte_ns",
         "on_done",
         "over",
+        "received_bytes",
         "told",
         "upstream",
     )
@@ -60,8 +65,12 @@ class Attempt:
         read_error: Callable[[Head, bytes], BackendError],
         stream_error: Callable[[ArrieroError], bytes] | None,
         relay_errors: bool,
+        elsewhere: Container[int] = (),
+        every_status: bool = False,
     ) -> None:
+        self._every_status = every_status
         self._lane = lane
+        self._elsewhere = elsewhere
         self._choose = choose
         self._head_of = head_of
         self._read_error = read_error
@@ -74,6 +83,7 @@ class Attempt:
         self._last = b"\n"
         self.upstream: Upstream | None = None
         self.first_byte_ns: int | None = None
+        self.received_bytes = 0
         self.told = False  # whether the lane has its end, good or bad
         self.over = False
         self.on_done: Callable[[ArrieroError | None], None] = _nobody
@@ -97,6 +107,16 @@ class Attempt:
             lane.on_pause = lane.on_resume = None
 
     @property
+    def head(self) -> Head | None:
+        """The answer's head, `None` before one has come."""
+        return self._head
+
+    @property
+    def has_head(self) -> bool:
+        """Whether an answer has begun to come."""
+        return self._head is not None
+
+    @property
     def usage(self) -> Usage | None:
         """What the answer said of its tokens, where somebody read it."""
         return None if self._pipe is None else self._pipe.usage
@@ -105,7 +125,7 @@ class Attempt:
 
     def on_head(self, head: Head) -> None:
         self._head = head
-        if 200 <= head.status < 300:
+        if 200 <= head.status < 300 or self._every_status:
             self._pipe = self._choose(head)
         else:
             self._error_body = []
@@ -118,6 +138,7 @@ class Attempt:
             return
         if self.over or self._pipe is None:
             return  # the answer was complete before the body was: what follows means nothing
+        self.received_bytes += len(data)
         try:
             out = self._pipe.feed(data, time_ns())
         except (ArrieroError, MessageTooLong) as error:
@@ -141,6 +162,7 @@ class Attempt:
             return
         if not self._lane.started:
             # Nothing was said before the end: the size of the whole is known.
+            self.first_byte_ns = time_ns()
             self._start(len(out))
         if out:
             self._lane.write(out)
@@ -156,17 +178,20 @@ class Attempt:
     def _refused(self, body: bytes) -> None:
         assert self._head is not None
         error = self._read_error(self._head, body)
-        if self._relay_errors and isinstance(error, BackendRefused):
+        if self._relay_errors:
             # The dialect is the client's own: its exact words (codes, parameters) are worth more than ours.
             content_type = self._head.get(b"content-type") or b"application/json"
-            reply(self._lane, self._head.status, self._error_head(content_type), body)
-            self._settle(None)
-            return
+            if isinstance(error, BackendRefused) and error.status not in self._elsewhere:
+                reply(self._lane, self._head.status, self._error_head(content_type), body)
+                self._settle(None)
+                return
+            if b"json" in content_type:
+                error.verbatim = (content_type, body)
         self._settle(error)
 
     def _error_head(self, content_type: bytes) -> Headers:
         assert self._head is not None
-        kept = tuple(field for field in self._head_of(self._head, False) if field[0] != b"content-type")
+        kept = tuple(field for field in self._head_of(self._head, True) if field[0] != b"content-type")
         return ((b"content-type", content_type), *kept)
 
     def _give_up(self, error: ArrieroError | MessageTooLong) -> None:

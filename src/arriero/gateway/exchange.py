@@ -1,15 +1,15 @@
 """One client request's life: names, decision, attempts, answer.
 
 1. peek at `model` and `stream`; decode the whole request only if something needs it
-2. the name's offers; a request that only loads or unloads a model ends here
-3. a decision, a lease, a place; relay the bytes if the backend speaks the client's dialect, else transcode
+2. the name's offers, and a place on the backend that is chosen, after a wait in the queue if all are full
+3. relay the bytes if the backend speaks the client's dialect, else transcode
 4. a failure before the first byte moves on to another backend; after it, the client is told in its dialect
 5. what a backend refused and can be said otherwise (too long a prompt, the wish for usage) is said again
-6. one `finally`: place and lease back, catalog touched, one log line
+6. one end: place and lease back, breaker stepped, counted, one log line
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from time import time_ns
 from typing import Any
@@ -30,26 +30,29 @@ from arriero.errors import (
     ClientGone,
     ContextExceeded,
     EngineCrashed,
+    InternalError,
+    ModelForbidden,
     ModelNotFound,
     NoBackend,
-    Retry,
     UsageRefused,
 )
-from arriero.filters.rules import NO_CHANGES, Changes, Rule, apply, changes
+from arriero.filters.rules import Rule, apply
 from arriero.gateway import heads
 from arriero.gateway.answering import Answering, read_error
 from arriero.gateway.attempt import Attempt
+from arriero.gateway.choice import Choice, Lease, Routing
 from arriero.gateway.embedding import embed
+from arriero.gateway.kinds import type_of
 from arriero.gateway.lane import Inbound, Lane
 from arriero.gateway.outcome import Outcome, report, report_attempt
 from arriero.gateway.pipes import Pipe, Relay, Renamed
 from arriero.gateway.plan import Plan, driver_for, relayed, transcoded
+from arriero.gateway.reading import Misread, Reading
 from arriero.gateway.ready import Ready, is_load, want_of
 from arriero.gateway.roster import Roster
 from arriero.gateway.shorten import MAX_SHORTENINGS, shortened
-from arriero.routing.decide import Decision, decide
 from arriero.routing.names import Offer
-from arriero.wire.splice import NotAnObject, has_other_case, peek
+from arriero.wire.splice import NotAnObject
 
 _EMBEDS = frozenset({Operation.EMBED, Operation.EMBEDDINGS})
 GONE = "the client closed the connection"
@@ -59,18 +62,11 @@ _REASONS = {True: Reason.UNLOAD, False: Reason.LOAD}
 
 
 class Policy(Struct, frozen=True, kw_only=True):
-    """What the operator decided about exchanges."""
+    """What the operator decided about exchanges. `strategy` is Olla's word for what becomes of unknown models."""
 
-    attempts: int = 3
+    routing: Routing = Routing()
     rules: tuple[Rule, ...] = ()
-
-
-class Misread(Exception):
-    """The dialect's own reading names another model than the peek did: a key in another letter case came later."""
-
-    def __init__(self, model: str) -> None:
-        super().__init__(model)
-        self.model = model
+    strategy: str = "strict"
 
 
 class Exchange:
@@ -82,18 +78,18 @@ class Exchange:
 
     __slots__ = (
         "_answering",
-        "_decoded",
+        "_choice",
         "_dialect",
         "_dialects",
         "_endpoint",
+        "_head_at",
         "_inbound",
         "_lane",
-        "_odd",
         "_policy",
+        "_reading",
         "_roster",
         "_shortenings",
         "_spawn",
-        "_tried",
         "_uncounted",
         "outcome",
     )
@@ -118,12 +114,12 @@ class Exchange:
         self._dialects = dialects
         self._policy = policy
         self._spawn = spawn
-        self._decoded: Request | None = None
-        self._odd = False  # only the dialect's lenient rules can read the body: it cannot be relayed
         self._shortenings = 0
+        self._head_at: float | None = None  # when the last attempt's answer began, on the roster's clock
         self._uncounted = False  # sent without the wish for usage, which the backend had refused
-        self._tried: set[tuple[str, str]] = set()
-        self.outcome = Outcome()
+        self.outcome = Outcome(strategy=policy.strategy)
+        self._reading = Reading(inbound, dialect, endpoint)
+        self._choice = Choice(inbound, roster, policy.routing, self.outcome)
         self._answering = Answering(inbound, lane, dialect, endpoint, self.outcome, policy.rules)
 
     def start(self) -> Coroutine[Any, Any, None] | None:
@@ -133,16 +129,9 @@ class Exchange:
                 return None
         except (ArrieroError, Misread):
             pass  # `run` meets the same error, and knows what follows from it
-        self._begin_again()
-        return self.run()
-
-    def _fail(self, error: ArrieroError) -> None:
-        self.outcome.error = error
-        self._answering.error(error)
-
-    def _begin_again(self) -> None:
-        self._tried.clear()
+        self._choice.begin_again()
         self.outcome.attempts = 0
+        return self.run()
 
     async def run(self, failed: tuple[Ready, ArrieroError] | None = None) -> None:
         """To the end; never raises but for cancellation by someone else than the client, and for a fault of ours.
@@ -158,35 +147,45 @@ class Exchange:
                 raise asyncio.CancelledError
             await self._drive(self._after(*failed) if failed is not None else None)
         except ArrieroError as error:
-            self._fail(error)
+            self.outcome.error = error
+            self._answering.error(error)
         except asyncio.CancelledError:
             if not lane.gone:
                 raise
             task.uncancel()
             self.outcome.error = ClientGone(GONE)
+        except Exception:
+            self.outcome.error = InternalError("a fault of arriero")  # the border above logs and tells it
+            raise
         finally:
             lane.on_gone = lane.on_pause = lane.on_resume = None
-            report(self.outcome, self._inbound)
+            self._end()
+
+    def _end(self) -> None:
+        report(self.outcome, self._inbound)
+        self._roster.tally.record(self.outcome, self._inbound, time_ns(), streamed=self._answering.stream)
 
     # ---- 1 and 2: what is asked, and of whom -----------------------------------------------------------------------
 
     async def _drive(self, last: ArrieroError | None) -> None:
-        model = self.outcome.model = self.outcome.model or self._model()
-        offers = await self._offers(model)
+        if self.outcome.model is None:
+            self.outcome.model = self._model()
+            await self._find()
         again = False
         while True:
             try:
-                ready = self._ready(decide(offers, self._roster.members(offers), self._tried))
+                ready = self._ready(await self._choice.next_or_wait())
             except Misread as other:
-                model = self.outcome.model = other.model
-                offers = await self._offers(model)
-                self._begin_again()
+                self.outcome.model = other.model
+                self.outcome.attempts = 0
+                self._choice.begin_again()
+                await self._find()
                 continue
             except NoBackend:
                 if isinstance(last, EngineCrashed) and not again:
                     # Its process died, maybe long before: the engine starts another one.
                     again = True
-                    self._tried.clear()
+                    self._choice.begin_again()
                     continue
                 if last is not None:
                     raise last from None
@@ -201,18 +200,32 @@ class Exchange:
             if self._lane.started:
                 return
 
+    async def _find(self) -> None:
+        model = self.outcome.model or ""
+        try:
+            await self._choice.find(model)
+        except (AmbiguousModel, ModelForbidden):
+            raise
+        except ModelNotFound:
+            raise self._endpoint.not_found(model) from None
+
+    def _model(self) -> str:
+        model = self._reading.model()
+        if self._reading.stream is not None:
+            self._answering.stream = self._reading.stream
+        return model
+
     def _after(self, ready: Ready, error: ArrieroError) -> ArrieroError:
         """Draws the consequences of a failed attempt; raises the error where no other may follow."""
-        self._roster.blame(ready.offer.backend, error)
         if self._lane.started:
             self.outcome.error = error
             return error
         if self._mends(ready, error):
             # The same place may be asked again, and it is no other attempt.
-            self._tried.discard((ready.offer.backend, ready.offer.card.id))
+            self._choice.allow(ready.offer)
             self.outcome.attempts -= 1
             return error
-        if error.retry is not Retry.ELSEWHERE or self.outcome.attempts >= self._policy.attempts:
+        if not self._choice.goes_on(ready.offer, error):
             raise error
         report_attempt(self.outcome, self._inbound, error)
         return error
@@ -233,100 +246,71 @@ class Exchange:
                 shorter = shortened(ready.request, error.fits, one_prompt=one_prompt)
                 if shorter is None:
                     return False
-                self._decoded = shorter
+                self._reading.replace(shorter)
                 self._shortenings += 1
                 return True
             case _:
                 return False
 
-    async def _offers(self, model: str) -> Sequence[Offer]:
-        try:
-            return await self._roster.resolve(model)
-        except AmbiguousModel:
-            raise
-        except ModelNotFound:
-            raise self._endpoint.not_found(model) from None
-
-    def _model(self) -> str:
-        """The model's name as the client typed it; sets the stream flag by the way."""
-        try:
-            model, stream = peek(self._inbound.body)
-        except NotAnObject:
-            model = stream = None
-        if not model:
-            # Odd, empty or broken: the dialect's own reading decides, and knows the words for what is wrong.
-            request = self._request
-            self._odd = True
-            self._answering.stream = not isinstance(request, EmbedRequest) and request.stream
-            return request.model
-        if stream is not None:
-            self._answering.stream = stream and self._endpoint.encoder is not None
-        return model
-
-    @property
-    def _request(self) -> Request:
-        """The canonical request, decoded when it is first needed."""
-        if self._decoded is None:
-            self._decoded = self._endpoint.decode(self._inbound.body)
-        return self._decoded
-
     # ---- 3: one attempt --------------------------------------------------------------------------------------------
 
-    def _ready(self, decision: Decision) -> Ready:
+    def _ready(self, lease: Lease) -> Ready:
         """Looks through a decision: what the request needs there, and what the client must be told before."""
-        offer, outcome = decision.offer, self.outcome
-        entry = self._roster.entries[offer.backend]
-        backend = entry.backend
-        self._tried.add((offer.backend, offer.card.id))
-        outcome.backend, outcome.reason, outcome.backend_model = backend.name, decision.reason, None
-        outcome.attempts += 1
-        made = self._changes(offer)
-        if self._dialect.folds_case and self._dialect.name in backend.roots and not self._odd:
-            self._odd = has_other_case(self._inbound.body, b'"model"', b'"stream"')
-        # A silent backend answers overlong inputs with an error and ignores `dimensions`: its vectors are made here.
-        relay = (
-            not self._odd
-            and self._dialect.name in backend.roots
-            and not (backend.silent and self._endpoint.operation in _EMBEDS)
-        )
-        # Where nothing needs the canonical request, it is never made.
-        request = None if relay and not made and not backend.silent else self._request
-        if request is not None:
-            if request.model != outcome.model:
-                raise Misread(request.model)
-            if not isinstance(request, EmbedRequest):
-                self._answering.stream = request.stream
-            self._endpoint.check(request, offer.card)
-        return Ready(offer, entry, relay, made, request, want_of(offer, request))
+        try:
+            return self._looked_through(lease)
+        except BaseException:
+            self._roster.take_back(lease.entry, lease.started)
+            raise
 
-    def _changes(self, offer: Offer) -> Changes:
-        rules = self._policy.rules
-        if not rules or not any(rule.covers(offer.card.id, self.outcome.model or "") for rule in rules):
-            return NO_CHANGES
-        return changes(rules, offer.card.id, self._request)
+    def _looked_through(self, lease: Lease) -> Ready:
+        offer, entry, outcome, reading = lease.offer, lease.entry, self.outcome, self._reading
+        backend = entry.backend
+        outcome.backend, outcome.reason, outcome.backend_model = backend.name, lease.reason, None
+        outcome.attempts += 1
+        if self._inbound.door.olla:
+            outcome.backend_type = type_of(backend)
+        made = reading.changes(self._policy.rules, offer, outcome.model or "")
+        same = self._dialect.name in backend.roots
+        if same:
+            reading.look_closer()
+        # A silent backend answers overlong inputs with an error and ignores `dimensions`: its vectors are made here.
+        relay = same and not reading.odd and not (backend.silent and self._endpoint.operation in _EMBEDS)
+        # Where nothing needs the canonical request, it is never made.
+        request = None if relay and not made and not backend.silent else reading.confirmed(outcome.model)
+        if request is not None:
+            self._endpoint.check(request, offer.card)
+            if reading.stream is not None:
+                self._answering.stream = reading.stream
+        return Ready(offer, entry, lease.started, relay, made, request, want_of(offer, request))
 
     async def _attempt(self, ready: Ready) -> ArrieroError | None:
         """`None` when the answer is out. An error that came after the first byte has been told to the client."""
         backend, request = ready.entry.backend, ready.request
-        if not ready.relay and request is not None and await self._only_loads(request, backend, ready.offer):
-            return None
-        ready.entry.in_flight += 1
         place: Place | None = None
+        attempt: Attempt | None = None
+        error: ArrieroError | None = ClientGone(GONE)  # unless something else turns out
         try:
+            if not ready.relay and request is not None and await self._only_loads(request, backend, ready.offer):
+                error = None
+                return None
             place = await backend.reach(ready.want)
             self.outcome.backend_model = place.model
             if not ready.relay and isinstance(request, EmbedRequest):
                 await self._embed(backend, place, request)
+                error = None
                 return None
             attempt, call = self._prepared(ready, place)
-            return await self._send(place, attempt, call)
-        except (BackendBroken, BackendUnreachable) as error:
-            if place is None:
-                raise
+            error = await self._send(place, attempt, call)
+            return error
+        except (BackendBroken, BackendUnreachable) as raised:
             # A cut may be a crash, which takes a moment to be known; an answer of the backend's own is none.
-            raise await place.diagnose() or error from None
+            error = raised if place is None else await place.diagnose() or raised
+            raise error from None
+        except ArrieroError as raised:
+            error = raised
+            raise
         finally:
-            self._give_back(ready, place)
+            self._give_back(ready, place, error, has_head=attempt is not None and attempt.has_head)
 
     async def _send(self, place: Place, attempt: Attempt, call: Call) -> ArrieroError | None:
         try:
@@ -344,9 +328,18 @@ class Exchange:
     def _at_once(self) -> bool:
         """The same without waiting: false where something would have to be waited for. Nothing has then been sent."""
         model = self._model()
-        offers = self._roster.names.resolve(model)
+        self._choice.find_at_once(model)
         self.outcome.model = model
-        ready = self._ready(decide(offers, self._roster.members(offers)))
+        ready = self._ready(self._choice.next())
+        sent = False
+        try:
+            sent = self._sent_at_once(ready)
+        finally:
+            if not sent:
+                self._roster.take_back(ready.entry, ready.started)
+        return sent
+
+    def _sent_at_once(self, ready: Ready) -> bool:
         request = ready.request
         place = ready.entry.backend.at_hand(ready.want)
         if place is None or self._lane.gone:
@@ -360,7 +353,6 @@ class Exchange:
             return False
         attempt.upstream = upstream
         attempt.on_done = partial(self._landed, ready, place, attempt)
-        ready.entry.in_flight += 1
         lane = self._lane
         lane.on_gone = partial(self._left, ready, place, attempt)
         lane.on_pause, lane.on_resume = upstream.pause, upstream.resume
@@ -370,45 +362,55 @@ class Exchange:
         """The end of an attempt that no task waits for."""
         lane = self._lane
         lane.on_gone = lane.on_pause = lane.on_resume = None
-        self._give_back(ready, place)
         self._note(attempt)
-        if error is None:
-            report(self.outcome, self._inbound)
-        elif attempt.told:
-            self._after(ready, error)
-            report(self.outcome, self._inbound)
-        elif lane.started:
+        self._give_back(ready, place, error, has_head=attempt.has_head)
+        if error is not None and not attempt.told:
+            if not lane.started:
+                self._spawn(self.run((ready, error)))
+                return
             attempt.tell(error)
+        if error is not None:
             self._after(ready, error)
-            report(self.outcome, self._inbound)
-        else:
-            self._spawn(self.run((ready, error)))
+        self._end()
 
     def _left(self, ready: Ready, place: Place, attempt: Attempt) -> None:
         """The client has gone: the backend sees it at once, and nobody is blamed."""
         self._lane.on_gone = self._lane.on_pause = self._lane.on_resume = None
         if attempt.upstream is not None:
             attempt.upstream.abort()
-        self._give_back(ready, place)
+        self._note(attempt)
         self.outcome.error = ClientGone(GONE)
-        report(self.outcome, self._inbound)
+        self._give_back(ready, place, self.outcome.error, has_head=attempt.has_head)
+        self._end()
 
-    def _give_back(self, ready: Ready, place: Place | None) -> None:
-        ready.entry.in_flight -= 1
+    def _give_back(self, ready: Ready, place: Place | None, error: ArrieroError | None, *, has_head: bool) -> None:
+        roster, entry = self._roster, ready.entry
         if place is not None:
             place.release(ready.keep_alive)
-        if not ready.entry.backend.has_memory:
-            self._roster.touch(ready.offer.backend, ready.offer.card.id, ready.keep_alive)
+        roster.give_back(entry)
+        roster.note(entry, error, ready.started, before_head=not has_head)
+        if error is None:
+            roster.touch(ready.offer.backend, ready.offer.card.id, ready.keep_alive)
+            if self._policy.routing.rules.policy == "fastest" and self._head_at is not None:
+                self._note_speed(ready, self._head_at)
+
+    def _note_speed(self, ready: Ready, head_at: float) -> None:
+        """What a good answer has shown of its backend. One that comes whole was written before it began to come."""
+        usage, seconds = self.outcome.usage, self._roster.clock() - head_at
+        tokens = usage.completion_tokens if usage is not None and self._answering.stream else None
+        pace = tokens / seconds if tokens and seconds > 0 else None
+        self._roster.note_speed(ready.entry, head_at - ready.started, pace)
 
     def _note(self, attempt: Attempt) -> None:
-        self.outcome.usage, self.outcome.first_byte_ns = attempt.usage, attempt.first_byte_ns
+        outcome = self.outcome
+        outcome.usage, outcome.first_byte_ns = attempt.usage, attempt.first_byte_ns
+        outcome.received_bytes += attempt.received_bytes
 
     async def _only_loads(self, request: Request, backend: Backend, offer: Offer) -> bool:
         """Answers a request that asks for nothing but the model itself: no messages, no inputs."""
         if not is_load(request):
             return False
         await backend.load(offer.card.id, request.keep_alive)
-        self._roster.touch(backend.name, offer.card.id, request.keep_alive)
         if isinstance(request, EmbedRequest):
             whole: Answer | Embeddings = Embeddings(())
         else:
@@ -421,14 +423,20 @@ class Exchange:
         backend = ready.entry.backend
         plan = self._plan(ready, place)
         driver, sent_ns = plan.driver, time_ns()
+        self._answering.private = backend.private
         self.outcome.relayed, self.outcome.dropped = driver is None, plan.dropped
+        self._head_at = None
         if self._shortenings:
             self.outcome.dropped += (CUT,)
 
         def choose(head: Head) -> Pipe:
+            self.outcome.head_ns = time_ns()
+            self._head_at = self._roster.clock()
             if driver is not None:
-                return self._answering.pipe(head, driver, self._request, sent_ns, hide=place.pool.hide)
-            return Relay() if plan.typed is None else Renamed(place.model, plan.typed)
+                return self._answering.pipe(head, driver, self._reading.request, sent_ns, hide=place.pool.hide)
+            if plan.typed is not None:
+                return Renamed(place.model, plan.typed)
+            return Relay(whole=not self._answering.stream)
 
         attempt = Attempt(
             self._lane,
@@ -437,9 +445,13 @@ class Exchange:
             read_error=partial(read_error, plan.dialect, backend),
             stream_error=self._dialect.write_stream_error if self._answering.stream else None,
             relay_errors=driver is None,
+            elsewhere=self._policy.routing.retrying.statuses,
         )
         target = place.pool.origin.target(plan.path)
-        return attempt, Call("POST", target, heads.to_backend(backend, self._inbound), plan.body)
+        if driver is None and self._inbound.query:
+            target += "?" + self._inbound.query.decode("latin-1")  # relayed as it came
+        rendered = heads.to_backend(backend, self._inbound, self.outcome.model)
+        return attempt, Call("POST", target, (), plan.body, rendered=rendered)
 
     def _plan(self, ready: Ready, place: Place) -> Plan:
         backend = ready.entry.backend
@@ -456,14 +468,14 @@ class Exchange:
                 )
             except NotAnObject:
                 pass  # the dialect can read it, but it is no text that can be edited: say it anew
-        request = apply(ready.request or self._request, ready.made)
+        request = apply(ready.request or self._reading.request, ready.made)
         dialect, driver = driver_for(self._dialect, self._dialects, backend, request)
         return transcoded(dialect, driver, request, backend, model=place.model)
 
     async def _embed(self, backend: Backend, place: Place, request: EmbedRequest) -> None:
         dialect, driver = driver_for(self._dialect, self._dialects, backend, request)
         target = Target(place.model, backend.profile)
-        root, headers = backend.roots[dialect.name], heads.to_backend(backend, self._inbound)
+        root, rendered = backend.roots[dialect.name], heads.to_backend(backend, self._inbound, self.outcome.model)
         sent_ns = time_ns()
         whole, dropped = await embed(
             request,
@@ -471,7 +483,7 @@ class Exchange:
             driver,
             batch=backend.profile.embed_batch,
             encode=lambda wanted: driver.encode(wanted, target),
-            call=lambda out: Call("POST", place.pool.origin.target(root + out.path), headers, out.body),
+            call=lambda out: Call("POST", place.pool.origin.target(root + out.path), (), out.body, rendered=rendered),
             read_error=lambda head, body: read_error(dialect, backend, head, body),
         )
         self.outcome.relayed, self.outcome.dropped, self.outcome.usage = False, dropped, whole.usage

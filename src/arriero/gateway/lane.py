@@ -3,18 +3,21 @@
 A lane belongs to the server (ASGI, or the fast lane on the socket itself); the gateway knows only this.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from arriero.backends.http.call import Headers
+from arriero.gateway.door import FRONT, Door
 
 
 class Inbound(Struct, frozen=True):
     """One request as it came. `path` is decoded and without its query; header names are in lower case.
 
-    `body` is whole, but for routes that stream their upload: there `upload` yields it. `received_ns` is unix time.
+    `path` is what stands behind the door's prefix. `body` is whole, but for routes that stream their upload: there
+    `upload` yields it. `received_ns` is unix time.
     """
 
     method: str
@@ -26,17 +29,26 @@ class Inbound(Struct, frozen=True):
     received_ns: int
     query: bytes = b""
     upload: AsyncIterator[bytes] | None = None
+    door: Door = FRONT
+    _fields: dict[bytes, bytes] | None = None
+
+    @property
+    def fields(self) -> Mapping[bytes, bytes]:
+        """The header fields by their (lower-case) names; of several of one name the first."""
+        found = self._fields
+        if found is None:
+            found = dict(reversed(self.headers))
+            force_setattr(self, "_fields", found)  # a reading of the headers, made when somebody asks
+        return found
 
     def get(self, name: bytes) -> bytes | None:
         """The first header field of this (lower-case) name."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
+        return self.fields.get(name)
 
 
 class Lane(Protocol):
     """The way of an answer. `start` once, `write` any number of times, then `finish` or `abort`; none of them blocks.
+    `extra` are fields that go out with its head, whoever writes that.
 
     Nothing may leave before the first `write` or `finish`, so that head and body travel in one packet. When the client
     has gone, `gone` is true, `on_gone` has been called, and writing is harmless. `on_pause` and `on_resume` tell that
@@ -45,6 +57,7 @@ class Lane(Protocol):
 
     gone: bool
     started: bool
+    extra: Headers
     on_gone: Callable[[], object] | None
     on_pause: Callable[[], None] | None
     on_resume: Callable[[], None] | None

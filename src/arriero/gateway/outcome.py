@@ -1,57 +1,46 @@
-"""What is known when an exchange ends, and the two places that say it: the answer's header fields and the log."""
-
-import re
-from functools import lru_cache
+"""What is known when an exchange ends, and the log that says it."""
 
 import structlog
 from msgspec import Struct
 
-from arriero.backends.http.call import Headers
 from arriero.canonical.events import Usage
 from arriero.errors import ArrieroError, Blame
 from arriero.gateway.lane import Inbound
+from arriero.routing.sticky import Stick
 
 log = structlog.get_logger("arriero.exchange")
 
-FIELD_CHARACTERS = 512
-"""A longer name is cut in the answer's header fields: many clients refuse a longer line."""
-
 LOG_CHARACTERS = 1024
-
-_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 
 
 class Outcome(Struct):
     """Filled in as the exchange goes on; unknown is `None`. `model` is the client's word for it, `backend_model` the
-    backend's.
+    backend's. `status` is what the client was told. `alias` is the client's word where that was one; `loose`: no
+    backend lists the model, and any was taken; `fallback`: it went to another model than the one asked for.
+    `candidates` counts the offers to choose from, of an alias the backends that it may lead to; `received_bytes` what
+    backends answered. `strategy` is Olla's word for what becomes of unknown models.
     """
 
     model: str | None = None
     backend: str | None = None
+    backend_type: str | None = None
     backend_model: str | None = None
     reason: str | None = None
     attempts: int = 0
     relayed: bool | None = None
     dropped: tuple[str, ...] = ()
     usage: Usage | None = None
+    head_ns: int | None = None
     first_byte_ns: int | None = None
     error: ArrieroError | None = None
-
-
-def marks(outcome: Outcome, request_id: str) -> Headers:
-    """The fields by which every answer says which way it came."""
-    fields = [(b"x-arriero-request-id", request_id.encode())]
-    if outcome.backend is not None:
-        fields.append((b"x-arriero-backend", _field(outcome.backend)))
-    if outcome.backend_model is not None:
-        fields.append((b"x-arriero-model", _field(outcome.backend_model)))
-    if outcome.attempts:
-        fields.append((b"x-arriero-attempts", b"%d" % outcome.attempts))
-    if outcome.reason is not None:
-        fields.append((b"x-arriero-reason", _field(outcome.reason)))
-    if outcome.dropped:
-        fields.append((b"x-arriero-dropped", _field(",".join(outcome.dropped))))
-    return tuple(fields)
+    status: int | None = None
+    received_bytes: int = 0
+    alias: str | None = None
+    loose: bool = False
+    fallback: bool = False
+    candidates: int = 0
+    strategy: str = "strict"
+    stick: Stick | None = None
 
 
 def report(outcome: Outcome, inbound: Inbound) -> None:
@@ -91,16 +80,6 @@ def report_attempt(outcome: Outcome, inbound: Inbound, error: ArrieroError) -> N
         status=error.status,
         error=_brief(error.message),
     )
-
-
-def _field(text: str) -> bytes:
-    """A header field's value: model names may hold anything."""
-    return _shown(text) if len(text) <= FIELD_CHARACTERS else _shown(text[:FIELD_CHARACTERS]) + b"..."
-
-
-@lru_cache(maxsize=1024)  # the same few names in every answer
-def _shown(text: str) -> bytes:
-    return _CONTROL.sub(b" ", text.encode("ascii", "backslashreplace"))
 
 
 def _brief(text: str | None) -> str | None:

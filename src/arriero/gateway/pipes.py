@@ -5,6 +5,7 @@ Both raise `ArrieroError` where the answer turns out to be an error before anyth
 errors come out as bytes in the client's dialect and `failed` holds them.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
@@ -14,6 +15,8 @@ from arriero.canonical.events import Answer, Event, Failed, Finished, Started, U
 from arriero.canonical.stream import Folder, unfold
 from arriero.dialects.base import AnswerContext, Decoder, Driver, Encoder, Endpoint
 from arriero.errors import ArrieroError, BackendBroken, BackendError, BackendFailed, BackendOverloaded, BackendRefused
+from arriero.gateway.ending import check_end
+from arriero.gateway.usage import HEAD_BYTES, PIECES, read
 from arriero.wire.jsontext import json_forms
 
 Hide: TypeAlias = Callable[[str], str]
@@ -52,29 +55,50 @@ MAX_WHOLE_BYTES = 512 * 1024 * 1024
 """An answer that has to be held and is longer than this is none. Vectors and sounds are long; nothing is this long."""
 
 
-class Relay:
-    """Bytes as they are: `feed(x) is x`.
+HELD_BYTES = 1024 * 1024
+"""So much of a relayed whole answer is held until its end."""
 
-    Nobody reads them, but an answer that is `checked` may neither be empty nor end in the middle of a line of JSON.
+
+class Relay:
+    """Bytes as they are: `feed(x) is x`. At the end they are asked for the tokens they tell of.
+
+    An answer that is `checked` may not be empty, nor stop before its end. A `whole` answer is no stream, and half of it
+    is of no use to anybody: it is held, up to a size, until it is complete. If its backend dies meanwhile, another one
+    can still be asked.
     """
 
-    __slots__ = ("_last", "checked", "failed", "over", "usage")
+    __slots__ = ("_first", "_held", "_last", "_size", "checked", "failed", "over", "usage")
 
-    def __init__(self, *, checked: bool = True) -> None:
+    def __init__(self, *, checked: bool = True, whole: bool = False) -> None:
         self.checked = checked
-        self._last = b""
+        self._first = b""
+        self._last: deque[bytes] = deque(maxlen=PIECES)
+        self._held: list[bytes] | None = [] if whole else None
+        self._size = 0
         self.failed: ArrieroError | None = None
         self.over = False
         self.usage: Usage | None = None
 
     def feed(self, data: bytes, now_ns: int) -> bytes:
-        self._last = data
-        return data
+        self._last.append(data)
+        if not self._first:
+            self._first = data[:HEAD_BYTES]
+        held = self._held
+        if held is None:
+            return data
+        held.append(data)
+        self._size += len(data)
+        if self._size <= HELD_BYTES:
+            return b""
+        self._held = None
+        return b"".join(held)
 
     def close(self, now_ns: int) -> bytes:
         if self.checked:
-            _check_end(self._last)
-        return b""
+            check_end(self._last, all_there=len(self._last) < PIECES)
+        self.usage = read(self._first, self._last)
+        held = self._held
+        return b"".join(held) if held else b""
 
 
 class Renamed:
@@ -84,19 +108,22 @@ class Renamed:
     a quote is escaped, so the pattern cannot be met there. A message is handed on when its line is complete.
     """
 
-    __slots__ = ("_last", "_patterns", "_rest", "failed", "over", "usage")
+    __slots__ = ("_first", "_last", "_patterns", "_rest", "failed", "over", "usage")
 
     def __init__(self, there: str, typed: str) -> None:
         name, wanted = json_forms(there), json_forms(typed)[0]
         self._patterns = tuple((key + form, key + wanted) for form in name for key in (b'"model":', b'"model": '))
         self._rest = b""
-        self._last = b""
+        self._first = b""
+        self._last: deque[bytes] = deque(maxlen=PIECES)
         self.failed: ArrieroError | None = None
         self.over = False
         self.usage: Usage | None = None
 
     def feed(self, data: bytes, now_ns: int) -> bytes:
-        self._last = data
+        self._last.append(data)
+        if not self._first:
+            self._first = data[:HEAD_BYTES]
         data = self._rest + data
         cut = data.rfind(b"\n") + 1
         self._rest = data[cut:]
@@ -104,7 +131,8 @@ class Renamed:
         return b"".join(map(self._renamed, data[:cut].splitlines(keepends=True))) if cut else b""
 
     def close(self, now_ns: int) -> bytes:
-        _check_end(self._last)
+        check_end(self._last, all_there=len(self._last) < PIECES)
+        self.usage = read(self._first, self._last)
         rest, self._rest = self._rest, b""
         return self._renamed(rest)
 
@@ -255,14 +283,6 @@ class Fold:
         if failed is not None:
             raise error_of(replace(failed, message=self._hide(failed.message)))
         return b""
-
-
-def _check_end(last: bytes) -> None:
-    """`last` is the last piece of a body: nothing where there was none."""
-    if not last:
-        raise BackendBroken("the backend's answer is empty")
-    if last[-1:] != b"\n" and last.rstrip(b" \t\r")[-1:] not in (b"}", b"]"):
-        raise BackendBroken("the backend's answer ended in the middle of a message")
 
 
 def _check_length(size: int) -> None:

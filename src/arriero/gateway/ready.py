@@ -5,15 +5,18 @@ from msgspec import Struct
 from arriero.backends.base import Want
 from arriero.canonical.requests import ChatRequest, EmbedRequest, Request
 from arriero.filters.rules import Changes
-from arriero.gateway.roster import Entry
+from arriero.gateway.entry import Entry
 from arriero.routing.names import Offer
 
 
 class Ready(Struct, frozen=True):
-    """An attempt that has been decided and looked through. `request` is `None` where nobody needed to decode it."""
+    """An attempt that has been decided and looked through. `request` is `None` where nobody needed to decode it;
+    `started` is on the monotonic clock.
+    """
 
     offer: Offer
     entry: Entry
+    started: float
     relay: bool
     made: Changes
     request: Request | None

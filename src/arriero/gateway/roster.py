@@ -1,12 +1,12 @@
-"""The live backends: what they offer, whether they answer, how busy they are. Reads the clock, holds the mutable state.
+"""The live backends: who is there, what they offer, who may be chosen. Holds the mutable state of the fleet.
 
-Everything a decision needs leaves here as frozen values (`Names`, `Member`). Every backend is asked for its models at
-start, then every `check_interval` seconds, and once more when a client names a model that nobody knows.
+Everything a decision needs leaves here as frozen values (`Names`, `Member`). The asking is the work of `checks`; what
+an attempt has shown of a backend comes in by `note`.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -14,17 +14,38 @@ import structlog
 from msgspec import Struct
 
 from arriero.backends.base import Backend
-from arriero.canonical.catalog import Capability, LoadedModel, ModelCard
+from arriero.canonical.catalog import LoadedModel, ModelCard
 from arriero.canonical.requests import FOREVER
-from arriero.errors import ArrieroError, BackendTimeout, BackendUnreachable, InternalError, ModelBroken, ModelNotFound
-from arriero.routing.fleet import Member
+from arriero.errors import (
+    ArrieroError,
+    BackendBroken,
+    BackendFailed,
+    BackendOverloaded,
+    BackendTimeout,
+    BackendUnreachable,
+    Blame,
+    ModelBroken,
+    ModelNotFound,
+)
+from arriero.gateway.checks import MAX_COOLING_SECONDS, Checks, state_of
+from arriero.gateway.entry import CLOSED, NO_TURN, Entry, Seat, Told
+from arriero.gateway.kinds import reaches
+from arriero.gateway.queue import Queue
+from arriero.gateway.tally import Tally
+from arriero.routing.breaker import FAST_SECONDS, BreakerRule, Event, admits, let_out, step
+from arriero.routing.fleet import Member, State
 from arriero.routing.names import Names, Offer, Patterns, key_of
+from arriero.routing.policies import measured
+from arriero.routing.sticky import Sessions
 
 START_SECONDS = 1.0
 """How long the start waits for slow backends; they go on being asked in the background."""
 
 MISS_SECONDS = 5.0
 """A backend asked less than this ago is not asked again because of an unknown name."""
+
+RECHECK_SECONDS = 1.0
+"""A backend that was offline this long ago is asked again before a request is refused for want of it."""
 
 DEFAULT_KEEP_ALIVE = 300.0
 
@@ -36,61 +57,21 @@ Value = TypeVar("Value")
 log = structlog.get_logger("arriero.roster")
 
 
-class Told(Struct, frozen=True):
-    """What the operator says of models by glob, used where a backend says nothing."""
+class Bylaws(Struct, frozen=True, kw_only=True):
+    """What the operator said of the fleet as a whole."""
 
-    capabilities: Mapping[str, frozenset[Capability]] = {}
-    context_length: Mapping[str, int] = {}
-
-
-class Seat(Struct, frozen=True, kw_only=True):
-    """How a backend is placed in the fleet: what the operator said of it. Times are seconds; a `check_interval`
-    of 0 asks only at the start and when a client names an unknown model."""
-
-    priority: int = 100
-    weight: float = 1.0
-    max_concurrency: int | None = None
-    check_interval: float = 30.0  # 0: it is asked at start, and when a name is not known
-    check_timeout: float = 2.0
-    patterns: Patterns = Patterns()
-    extra_models: tuple[str, ...] = ()
+    aliases: Mapping[str, Sequence[str]] = {}
+    overall: Patterns = Patterns()
     told: Told = Told()
+    unknown_model: str = "reject"
+    breaker: BreakerRule = BreakerRule()
 
 
-class Entry:
-    """One backend and what is known of it now. `healthy` is `None` before the first answer or failure."""
+class View(Struct, frozen=True):
+    """The part of the fleet that a door reaches."""
 
-    __slots__ = ("asked", "asking", "backend", "broken", "cards", "error", "healthy", "in_flight", "seat", "used")
-
-    def __init__(self, backend: Backend, seat: Seat) -> None:
-        self.backend = backend
-        self.seat = seat
-        self.cards: tuple[ModelCard, ...] = ()
-        self.broken: dict[str, str] = {}
-        self.healthy: bool | None = None
-        self.error: ArrieroError | None = None
-        self.in_flight = 0
-        self.asked = float("-inf")
-        self.asking: asyncio.Task[None] | None = None
-        self.used: dict[str, float] = {}  # model id -> unix time until which it counts as loaded
-
-    @property
-    def is_asked(self) -> bool:
-        """Whether a question for its models is on its way."""
-        return self.asking is not None and not self.asking.done()
-
-    @property
-    def member(self) -> Member:
-        """The frozen picture for a decision."""
-        return Member(
-            self.backend.name,
-            self.backend.kind,
-            self.seat.priority,
-            self.seat.weight,
-            self.seat.max_concurrency,
-            self.in_flight,
-            self.healthy,
-        )
+    names: Names
+    entries: Mapping[str, Entry]
 
 
 class Roster:
@@ -99,66 +80,156 @@ class Roster:
     def __init__(
         self,
         seats: Sequence[tuple[Backend, Seat]],
+        bylaws: Bylaws | None = None,
         *,
-        aliases: Mapping[str, Sequence[str]] | None = None,
-        overall: Patterns | None = None,
-        told: Told | None = None,
-        unknown_model: str = "reject",
+        queue: Queue | None = None,
+        sessions: Sessions | None = None,
         wall: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.entries: dict[str, Entry] = {backend.name: Entry(backend, seat) for backend, seat in seats}
-        self._aliases = aliases or {}
-        self._overall = overall or Patterns()
-        self._told = told or Told()
-        self._unknown_model = unknown_model
-        self._wall = wall
-        self._clock = clock
-        self._keepers: list[asyncio.Task[None]] = []
-        self.names = self._index()
+        self.queue = queue or Queue()
+        self.sessions = sessions
+        self.tally = Tally()
+        self.wall = wall
+        self.clock = clock
+        self._bylaws = bylaws or Bylaws()
+        self._checks = Checks(
+            listed=self._listed, failed=self._failed, recovered=self._recovered, wall=wall, clock=clock
+        )
+        self._turns = 0
+        # What the last lease has moved: an entry's turn for a model, and the model's stride, as they were before.
+        self._taken: tuple[Entry, str, tuple[int, float] | None, float | None] | None = None
+        self._strides: dict[str, float] = {}  # model key -> how far the share of its last backend was
+        self._views: dict[str | None, View] = {}
+        self._kept = False
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._names: Names | None = None
 
     # ---- life ------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Ask every backend, wait a moment for the answers, and keep asking."""
-        asking = [self._ask(entry) for entry in self.entries.values()]
+        self._kept = True
+        asking = [self._checks.ask(entry) for entry in self.entries.values()]
         if asking:
             await asyncio.wait(asking, timeout=START_SECONDS)
-        self._keepers = [
-            asyncio.create_task(self._keep(entry)) for entry in self.entries.values() if entry.seat.check_interval
-        ]
+        for entry in self.entries.values():
+            self._checks.keep(entry)
 
     async def close(self) -> None:
         """Stop asking, and close every backend."""
-        tasks = self._keepers + [entry.asking for entry in self.entries.values() if entry.asking is not None]
-        for task in tasks:
+        await self._checks.close(self.entries.values())
+        for task in self._leaving:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._leaving, return_exceptions=True)
         await asyncio.gather(*(entry.backend.close() for entry in self.entries.values()))
 
-    async def _keep(self, entry: Entry) -> None:
-        while entry.seat.check_interval > 0:
-            await asyncio.sleep(entry.seat.check_interval)
-            await self._ask(entry)
+    async def adopt(self, seats: Sequence[tuple[Backend, Seat]], bylaws: Bylaws) -> None:
+        """Another fleet from now on. A backend that is there already (the same object) keeps its state and its
+        requests; one that is not in `seats` any more gets no new ones, and is closed when its last has ended.
+
+        New ones are asked first, so that their models are there in the same moment in which others' go. Not to be
+        called again before it returns; cancelled, it has changed nothing.
+        """
+        before = self.entries
+        entries: dict[str, Entry] = {}
+        for backend, seat in seats:
+            entry = before.get(backend.name)
+            entries[backend.name] = entry if entry is not None and entry.backend is backend else Entry(backend, seat)
+        await self._meet([entry for name, entry in entries.items() if before.get(name) is not entry])
+        # No await below this line: a request sees the fleet before, or the fleet after.
+        self.entries, self._bylaws = entries, bylaws
+        for backend, seat in seats:
+            self._seat(entries[backend.name], seat)
+        for name, entry in before.items():
+            if entries.get(name) is not entry:
+                self._part(entry, for_good=name not in entries)
+        self._changed()
+
+    async def _meet(self, entries: Sequence[Entry]) -> None:
+        """Ask those who are new, and wait a moment. Before the start nobody is asked."""
+        if not self._kept or not entries:
+            return
+        try:
+            await asyncio.wait([self._checks.ask(entry) for entry in entries], timeout=START_SECONDS)
+        except asyncio.CancelledError:
+            for entry in entries:
+                self._checks.drop(entry)
+            raise
+
+    def _seat(self, entry: Entry, seat: Seat) -> None:
+        """What the operator says of it counts at once; its next check comes at its new interval."""
+        before, entry.seat = entry.seat, seat
+        entry.cards = self._completed(entry, entry.own)
+        if before.check_interval != seat.check_interval:
+            self._checks.keep_anew(entry)
+        if self._kept:
+            self._checks.keep(entry)
+
+    def _part(self, entry: Entry, *, for_good: bool) -> None:
+        """It gets no more requests, and is asked no more. `for_good`: nobody has its name now."""
+        entry.left = True
+        self._checks.drop(entry)
+        if for_good and self.sessions is not None:
+            self.sessions.forget(entry.backend.name)
+        task = asyncio.create_task(self._leave(entry))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    async def _leave(self, entry: Entry) -> None:
+        try:
+            while entry.in_flight or entry.reserved or entry.errands:  # noqa: ASYNC110 - rare, and nobody waits for it
+                await asyncio.sleep(0.1)
+        finally:
+            await entry.backend.close()
+
+    def wall_ns(self) -> int:
+        """Unix time in nanoseconds."""
+        return int(self.wall() * 1e9)
 
     # ---- names -----------------------------------------------------------------------------------------------------
 
-    async def resolve(self, text: str) -> tuple[Offer, ...]:
+    @property
+    def names(self) -> Names:
+        """What every name means now. Built anew at the first look after a change: many backends may change at once."""
+        if self._names is None:
+            self._names = self._index(self.entries)
+            models = self._names.models
+            self._strides = {key: far for key, far in self._strides.items() if key in models}
+            for entry in self.entries.values():
+                entry.turns = {key: turn for key, turn in entry.turns.items() if key in models}
+        return self._names
+
+    def view(self, scope: str | None) -> View:
+        """The part of the fleet that a door's scope reaches; all of it for `None`."""
+        view = self._views.get(scope)
+        if view is None:
+            if scope is None:
+                view = View(self.names, self.entries)
+            else:
+                entries = {name: entry for name, entry in self.entries.items() if reaches(scope, entry.backend)}
+                view = View(self._index(entries), entries)
+            self._views[scope] = view
+        return view
+
+    async def resolve(self, text: str, scope: str | None = None) -> tuple[Offer, ...]:
         """The offers a client's model text means; an unknown name makes every backend be asked again first."""
         try:
-            return self.names.resolve(text)
+            return self.view(scope).names.resolve(text)
         except ModelNotFound as error:
             missing = error
-        await self.refresh(older_than=MISS_SECONDS)
+        discover = self._bylaws.unknown_model == "discover"
+        await self.refresh(older_than=RECHECK_SECONDS if discover else MISS_SECONDS)
         try:
-            return self.names.resolve(text)
+            return self.view(scope).names.resolve(text)
         except ModelNotFound:
             self._check_broken(text)
-            if self._unknown_model != "any":
+            if self._bylaws.unknown_model != "any":
                 raise missing from None
         offers = tuple(
             Offer(entry.backend.name, ModelCard(id=text))
-            for entry in self.entries.values()
+            for entry in self.view(scope).entries.values()
             if not entry.backend.curated
         )
         if not offers:
@@ -172,49 +243,39 @@ class Roster:
                 if key_of(id) == key_of(text):
                     raise ModelBroken(f"{id} on {entry.backend.name} cannot be used: {reason}")
 
-    async def refresh(self, *, older_than: float = 0.0) -> None:
-        """Ask every backend whose answer is older than this many seconds; returns when all have answered or failed."""
-        now = self._clock()
-        due = [entry for entry in self.entries.values() if now - entry.asked >= older_than or entry.is_asked]
-        asking = [self._ask(entry) for entry in due]
-        if asking:
-            await asyncio.wait(asking)
+    async def refresh(self, *, older_than: float = 0.0, names: Sequence[str] | None = None) -> None:
+        """Ask the backends (all, or those of `names`) whose list is older than this many seconds; returns when all have
+        answered or failed.
+        """
+        now = self.clock()
+        entries = self.entries.values() if names is None else [self.entries[n] for n in names if n in self.entries]
+        due = [entry for entry in entries if now - entry.asked >= older_than or entry.is_asked]
+        await _all(self._checks.ask(entry) for entry in due)
 
     async def refresh_local(self) -> None:
         """Ask the backends that only list what lies on this machine: the answer costs nothing."""
-        asking = [self._ask(entry) for entry in self.entries.values() if entry.backend.curated]
-        if asking:
-            await asyncio.wait(asking)
+        await _all(self._checks.ask(entry) for entry in self.entries.values() if entry.backend.curated)
 
-    def _ask(self, entry: Entry) -> "asyncio.Task[None]":
-        # One question at a time for each backend: whoever comes meanwhile waits for the same answer.
-        if entry.asking is None or not entry.is_asked:
-            entry.asking = asyncio.create_task(self._question(entry))
-        return entry.asking
+    async def recheck(self, offers: Sequence[Offer]) -> None:
+        """Ask those once more who make these offers and are offline, or have been left alone as long as they wished:
+        one may just have come back.
+        """
+        now = self.clock()
+        entries = {offer.backend: self.entries[offer.backend] for offer in offers if offer.backend in self.entries}
+        away = [
+            entry
+            for entry in entries.values()
+            if entry.state is State.OFFLINE or (entry.state is State.RATE_LIMITED and entry.cooling_until <= now)
+        ]
+        await _all(self._checks.ask(entry) for entry in away if now - entry.asked >= RECHECK_SECONDS or entry.is_asked)
 
-    async def _question(self, entry: Entry) -> None:
-        name, limit = entry.backend.name, entry.seat.check_timeout
-        entry.asked = self._clock()
-        try:
-            async with asyncio.timeout(limit):
-                cards = await entry.backend.list_models()
-        except TimeoutError:
-            self._failed(entry, BackendTimeout(f"{name} did not list its models within {limit:g} s"))
-        except ArrieroError as error:
-            self._failed(entry, error)
-        except Exception as error:
-            # A fault of arriero's in reading one backend's list must not end the asking, nor hide.
-            log.error("a model list met a fault of arriero", backend=name, exc_info=error)
-            self._failed(entry, InternalError(f"arriero could not read the model list of {name}; its log says more"))
-        else:
-            if entry.healthy is not True:
-                log.info("backend answers", backend=name, models=len(cards))
-            entry.healthy, entry.error = True, None
-            self._note_broken(entry)
-            cards = self._completed(entry, cards)
-            if cards != entry.cards:
-                entry.cards = cards
-                self.names = self._index()
+    def _listed(self, entry: Entry, cards: Sequence[ModelCard]) -> None:
+        self._note_broken(entry)
+        entry.own = tuple(cards)
+        completed = self._completed(entry, cards)
+        if completed != entry.cards:
+            entry.cards = completed
+            self._changed()
 
     def _note_broken(self, entry: Entry) -> None:
         broken = dict(entry.backend.broken)
@@ -224,68 +285,164 @@ class Roster:
         entry.broken = broken
 
     def _failed(self, entry: Entry, error: ArrieroError) -> None:
-        if entry.healthy is not False:
+        if entry.state in (State.UNKNOWN, State.HEALTHY, State.BUSY):
             log.warning("backend does not answer", backend=entry.backend.name, error=error.message)
-        entry.healthy, entry.error = False, error
+        before, entry.state, entry.error = entry.state, state_of(error), error
+        self.queue.withdraw(entry)
         if not entry.cards and entry.seat.extra_models:
             entry.cards = self._completed(entry, ())
-            self.names = self._index()
+            self._changed()
+        if entry.state is State.OFFLINE:
+            entry.loaded, entry.loaded_cards = None, ()
+        if entry.state is not before:
+            self.queue.kick()
+
+    def _recovered(self, entry: Entry) -> None:
+        now = self.clock()
+        entry.breaker = step(entry.breaker, Event.RECOVERED, self._bylaws.breaker, now, now)
+        self.queue.freed(entry)  # its places belong to those who wait, before anybody new sees them
+        self.queue.kick()
 
     def _completed(self, entry: Entry, cards: Sequence[ModelCard]) -> tuple[ModelCard, ...]:
         """The cards with the operator's extra models, and with what the operator says where the backend is silent."""
-        known = {key_of(card.id) for card in cards}
-        extra = [ModelCard(id=id) for id in entry.seat.extra_models if key_of(id) not in known]
-        return tuple(_filled(_filled(card, entry.seat.told), self._told) for card in (*cards, *extra))
+        once: dict[str, ModelCard] = {}  # who lists a model twice offers it once: a host is tried once
+        for card in (*cards, *(ModelCard(id=id) for id in entry.seat.extra_models)):
+            once.setdefault(key_of(card.id), card)
+        return tuple(_filled(_filled(card, entry.seat.told), self._bylaws.told) for card in once.values())
 
-    def _index(self) -> Names:
+    def _changed(self) -> None:
+        self._names = None
+        self._views.clear()
+        self.queue.kick()
+
+    def _index(self, entries: Mapping[str, Entry]) -> Names:
         return Names(
-            [Offer(name, card) for name, entry in self.entries.items() for card in entry.cards],
-            aliases=self._aliases,
-            overall=self._overall,
-            per_backend={name: entry.seat.patterns for name, entry in self.entries.items()},
+            [Offer(name, card) for name, entry in entries.items() for card in entry.cards],
+            aliases=self._bylaws.aliases,
+            overall=self._bylaws.overall,
+            per_backend={name: entry.seat.patterns for name, entry in entries.items()},
         )
 
     # ---- leases ----------------------------------------------------------------------------------------------------
 
-    def members(self, offers: Sequence[Offer]) -> Mapping[str, Member]:
-        """The frozen picture of those who make these offers."""
-        return {offer.backend: self.entries[offer.backend].member for offer in offers}
+    def members(self, offers: Sequence[Offer], now: float) -> dict[str, Member]:
+        """The frozen picture of those who make these offers. An alias's models have one each: the last counts."""
+        entries, id, key = self.entries, "", ""
+        fleet: dict[str, Member] = {}
+        for offer in offers:
+            if offer.card.id != id:  # nearly always they all offer the same one
+                id = offer.card.id
+                key = key_of(id)
+            fleet[offer.backend] = entries[offer.backend].member(key, now)
+        return fleet
 
-    def blame(self, name: str, error: ArrieroError) -> None:
-        """An attempt failed: a backend that cannot be reached counts as down until it answers again."""
-        if isinstance(error, BackendUnreachable):
-            self._failed(self.entries[name], error)
+    def lease(self, entry: Entry, offer: Offer, now: float, *, rivals: bool) -> None:
+        """An attempt starts: it takes a place. `rivals`: others could have had it, whose turn is next."""
+        entry.in_flight += 1
+        if entry.breaker is not CLOSED:
+            entry.breaker = let_out(entry.breaker, now)
+        self._taken = None
+        if rivals:
+            key = key_of(offer.card.id)
+            self._taken = (entry, key, entry.turns.get(key), self._strides.get(key))
+            self._turns += 1
+            # Who was away does not catch up: he goes on from where the others are.
+            far = max(entry.turns.get(key, NO_TURN)[1], self._strides.get(key, 0.0))
+            self._strides[key] = far
+            entry.turns[key] = (self._turns, far + 1.0 / entry.seat.weight)
+
+    def give_back(self, entry: Entry) -> None:
+        """The attempt has ended: its place is free."""
+        entry.in_flight -= 1
+        if self.queue.tickets and not self._is_shut(entry, self.clock()):
+            self.queue.freed(entry)
+
+    def _is_shut(self, entry: Entry, now: float) -> bool:
+        """Whether nobody may be sent there now, not even for want of another."""
+        away = entry.state is State.OFFLINE or entry.state is State.RATE_LIMITED
+        return away or entry.cooling_until > now or not admits(entry.breaker, now)
+
+    def take_back(self, entry: Entry, started: float) -> None:
+        """The attempt was never made, in the same step in which its place was taken: its turn comes again."""
+        if self._taken is not None and self._taken[0] is entry:
+            _, key, turn, far = self._taken
+            entry.turns[key] = NO_TURN if turn is None else turn
+            self._strides[key] = 0.0 if far is None else far
+        self._taken = None
+        entry.breaker = step(entry.breaker, Event.NEUTRAL, self._bylaws.breaker, started, self.clock())
+        self.give_back(entry)
+
+    def note(self, entry: Entry, error: ArrieroError | None, started: float, *, before_head: bool) -> None:
+        """What an attempt has shown of its backend. `started` is on the monotonic clock; `before_head`: it failed
+        before any answer came.
+        """
+        if error is None and entry.breaker is CLOSED:
+            self.tally.attempt(entry.backend.name, None)  # nearly every attempt ends here
+            return
+        now = self.clock()
+        event = _event(error, now - started, before_head)
+        entry.breaker = step(entry.breaker, event, self._bylaws.breaker, started, now)
+        self.tally.attempt(entry.backend.name, error)
+        if entry.left:
+            return
+        match error:
+            case BackendUnreachable():
+                self._failed(entry, error)
+            case BackendBroken() | BackendTimeout():
+                # A cut may be the end of the whole server: the next request should know.
+                self._checks.ask(entry, models=False)
+            case BackendOverloaded(retry_after=float(seconds)):
+                until = now + min(seconds, MAX_COOLING_SECONDS)
+                entry.cooling_until = max(entry.cooling_until, until)
+            case _:
+                pass
+        if entry.reserved and self._is_shut(entry, now):
+            self.queue.withdraw(entry)
+
+    def met(self, entry: Entry, error: ArrieroError) -> None:
+        """What something else than an attempt has met: a refused connection is believed, whoever saw it."""
+        if isinstance(error, BackendUnreachable) and not entry.left:
+            self._failed(entry, error)
+
+    def note_speed(self, entry: Entry, first_byte_s: float | None, tokens_per_s: float | None) -> None:
+        """What a good answer has shown."""
+        entry.speed = measured(entry.speed, first_byte_s, tokens_per_s, self.clock())
 
     def touch(self, name: str, id: str, keep_alive: float | None) -> None:
-        """A model was used: it counts as loaded for its `keep_alive`, where the backend has no memory to ask about."""
-        used = self.entries[name].used
+        """A model was used: it counts as loaded for its `keep_alive`, until the backend says otherwise."""
+        entry = self.entries.get(name)
+        if entry is None:
+            return
         seconds = DEFAULT_KEEP_ALIVE if keep_alive is None else keep_alive
+        if entry.backend.has_memory:
+            if entry.loaded is not None and (key_of(id) in entry.loaded) != (seconds > 0):
+                entry.loaded ^= {key_of(id)}
+            return
+        used = entry.used
         used.pop(id, None)
         if seconds > 0:
             if len(used) >= MAX_USED:
                 # With `unknown_model: any` clients make up the names: the one whose last use is oldest goes.
                 del used[next(iter(used))]
-            used[id] = FOREVER if seconds == FOREVER else self._wall() + seconds
+            used[id] = FOREVER if seconds == FOREVER else self.wall() + seconds
 
     # ---- catalog ---------------------------------------------------------------------------------------------------
 
-    async def loaded(self) -> list[LoadedModel]:
-        """The models in memory anywhere; those of a backend without such a list, as long as their `keep_alive` says."""
-        entries = list(self.entries.values())
-        answers = await asyncio.gather(*(self._loaded(entry) for entry in entries))
-        return [model for answer in answers for model in answer]
+    async def loaded(self, scope: str | None = None) -> list[tuple[str, LoadedModel]]:
+        """The models in memory anywhere, each with its backend; those of a backend without such a list, as long as
+        their `keep_alive` says.
+        """
+        entries = [entry for entry in self.view(scope).entries.values() if entry.state is not State.OFFLINE]
+        await _all(
+            asyncio.ensure_future(self._checks.look_at_memory(entry)) for entry in entries if entry.backend.has_memory
+        )
+        return [(entry.backend.name, model) for entry in entries for model in self._loaded(entry)]
 
-    async def _loaded(self, entry: Entry) -> list[LoadedModel]:
-        now = self._wall()
-        entry.used = {id: until for id, until in entry.used.items() if until > now}
-        try:
-            async with asyncio.timeout(entry.seat.check_timeout):
-                found = list(await entry.backend.list_loaded())
-        except (TimeoutError, ArrieroError) as error:
-            log.warning("backend does not say what it has loaded", backend=entry.backend.name, error=str(error))
-            return []
+    def _loaded(self, entry: Entry) -> Sequence[LoadedModel]:
         if entry.backend.has_memory:
-            return found
+            return entry.loaded_cards
+        now = self.wall()
+        entry.used = {id: until for id, until in entry.used.items() if until > now}
         cards = {card.id: card for card in entry.cards}
         return [
             LoadedModel(card=cards[id], expires_at=until, context_length=cards[id].context_length)
@@ -294,12 +451,33 @@ class Roster:
         ]
 
 
+async def _all(tasks: "Iterable[asyncio.Future[None]]") -> None:
+    pending = list(tasks)
+    if pending:
+        await asyncio.wait(pending)
+
+
+def _event(error: ArrieroError | None, seconds: float, before_head: bool) -> Event:
+    """What an attempt's end says of its backend."""
+    match error:
+        case None:
+            return Event.SUCCESS
+        case BackendUnreachable() | BackendTimeout() | BackendBroken() if before_head:
+            return Event.FAILURE
+        case BackendFailed() if seconds <= FAST_SECONDS:
+            return Event.FAILURE
+        case _:
+            return Event.SUCCESS if error.blame is Blame.CLIENT else Event.NEUTRAL
+
+
 def _filled(card: ModelCard, told: Told) -> ModelCard:
     """The card with what the operator says where nobody else has."""
     if card.capabilities is None and (capabilities := _first(told.capabilities, card.id)):
         card = msgspec.structs.replace(card, capabilities=capabilities)
     if card.context_length is None and (length := _first(told.context_length, card.id)):
         card = msgspec.structs.replace(card, context_length=length)
+    if card.input_price is None and card.output_price is None and (price := _first(told.price, card.id)):
+        card = msgspec.structs.replace(card, input_price=price[0], output_price=price[1])
     return card
 
 

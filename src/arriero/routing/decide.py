@@ -1,11 +1,13 @@
 """Which backend takes a request: a pure function of the offers and a snapshot of those who make them.
 
-1. Those already tried are out.
-2. Full backends are out; when all are, the answer is `Busy`.
-3. A backend whose last probe failed is taken only when no other is left: the probe may be wrong, and the client's
-   request is the better one.
+1. Those already tried are out, and those that were lost on the way.
+2. Out are also: who is offline, whose breaker is open, who asked to be left alone. Who answered its check badly is
+   taken only when no other is left: the check may be wrong, and the client's request is the better one.
+3. Full ones are out; when all that are left are full, the answer is `Busy`.
 4. An alias lists models in order of preference: the first model that steps 1 to 3 leave is the one.
-5. The highest priority wins, then the least load for its weight, then configuration order.
+5. The backend that a session is pinned to is taken.
+6. Backends that have the model in memory come first, as long as they are not crowded.
+7. The highest priority wins, then the policy, then who had the model's last request longest ago.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -13,8 +15,23 @@ from collections.abc import Collection, Mapping, Sequence
 from msgspec import Struct
 
 from arriero.errors import Busy, NoBackend
-from arriero.routing.fleet import Member
+from arriero.routing.fleet import LAST_RESORT, ROUTABLE, Member, State
 from arriero.routing.names import Offer, key_of
+from arriero.routing.policies import POLICIES, Score
+
+CROWDED = 4
+"""Requests in flight from which a backend without a limit of its own no longer attracts by having the model loaded."""
+
+
+ONLY = "only"
+"""The reason where there was nothing to decide."""
+
+
+class Rules(Struct, frozen=True):
+    """What the operator decided about decisions."""
+
+    policy: str = "least-connections"
+    prefer_loaded: bool = True
 
 
 class Decision(Struct, frozen=True):
@@ -24,28 +41,147 @@ class Decision(Struct, frozen=True):
     reason: str
 
 
-def decide(offers: Sequence[Offer], fleet: Mapping[str, Member], tried: Collection[tuple[str, str]] = ()) -> Decision:
-    """The offer to take. `tried` holds (backend, model id) pairs. Raises `NoBackend` or `Busy`."""
-    if not tried and len(offers) == 1:
-        offer = offers[0]
-        if fleet[offer.backend].full:
-            raise Busy
-        return Decision(offer, "only")
-    left = [offer for offer in offers if (offer.backend, offer.card.id) not in tried]
-    if not left:
-        raise NoBackend("no backend is left to try")
-    free = [offer for offer in left if not fleet[offer.backend].full]
-    if not free:
-        raise Busy
-    free = [offer for offer in free if fleet[offer.backend].healthy is not False] or free
-    key = key_of(free[0].card.id)
-    free = [offer for offer in free if key_of(offer.card.id) == key]
+class Weighed(Struct, frozen=True):
+    """One offer as a decision sees it: `out` says why it cannot be taken, `score` is the policy's (less is better)."""
+
+    offer: Offer
+    out: str | None
+    score: Score
+    loaded: bool
+    chosen: bool
+
+
+Tried = Collection[tuple[str, str]]
+"""(backend, model id) pairs that a request has been sent to."""
+
+
+def decide(
+    offers: Sequence[Offer],
+    fleet: Mapping[str, Member],
+    rules: Rules,
+    now: float,
+    *,
+    tried: Tried = (),
+    lost: Collection[str] = (),
+    pinned: str | None = None,
+) -> Decision:
+    """The offer to take. Raises `Busy` where waiting helps, `NoBackend` where it does not.
+
+    `lost` are backends that failed this request as a whole; `pinned` is the one that its session is on.
+    """
+    if len(offers) == 1 and not tried and not lost:
+        member = fleet[offers[0].backend]
+        if member.state in ROUTABLE and not member.open and not member.cooling_s:
+            if member.full:
+                raise Busy
+            return Decision(offers[0], ONLY)
+    left = offers
+    if tried or lost:
+        left = [offer for offer in offers if (offer.backend, offer.card.id) not in tried and offer.backend not in lost]
+    # One pass for the usual case: a model may be on hundreds of backends.
+    free = [
+        (offer, member)
+        for offer in left
+        if (member := fleet[offer.backend]).state in ROUTABLE
+        and not member.open
+        and not member.cooling_s
+        and ((most := member.max_concurrency) is None or member.in_flight < most)
+    ] or _last_resort(left, fleet)
+    first = free[0][0]
+    id, key = first.card.id, key_of(first.card.id)
+    free = [pair for pair in free if (other := pair[0].card.id) == id or key_of(other) == key]
     if len(free) == 1:
         rivals = sum(key_of(offer.card.id) == key for offer in offers)
-        return Decision(free[0], "only one left" if tried else "only one free" if rivals > 1 else "only")
-    top = max(fleet[offer.backend].priority for offer in free)
-    best = [offer for offer in free if fleet[offer.backend].priority == top]
+        return Decision(first, "only one left" if tried or lost else "only one free" if rivals > 1 else ONLY)
+    if pinned is not None:
+        for offer, _ in free:
+            if offer.backend == pinned:
+                return Decision(offer, "session")
+    if rules.prefer_loaded:
+        warm = [pair for pair in free if (loaded := pair[1].loaded) and key in loaded and not _crowded(pair[1])]
+        if len(warm) == 1:
+            return Decision(warm[0][0], "loaded")
+        free = warm or free
+    return _by_policy(free, rules, now)
+
+
+def _last_resort(left: Sequence[Offer], fleet: Mapping[str, Member]) -> list[tuple[Offer, Member]]:
+    """Of those left where nobody well is free: who answered its check badly, unless somebody well is only full."""
+    if not left:
+        raise NoBackend("no backend is left to try")
+    members = [fleet[offer.backend] for offer in left]
+    if any(_able(member, ROUTABLE) for member in members):
+        raise Busy
+    able = [pair for pair in zip(left, members, strict=True) if _able(pair[1], LAST_RESORT)]
+    if not able:
+        raise _unavailable(members)
+    free = [pair for pair in able if not pair[1].full]
+    if not free:
+        raise Busy
+    return free
+
+
+def _by_policy(free: Sequence[tuple[Offer, Member]], rules: Rules, now: float) -> Decision:
+    top = max([member.priority for _, member in free])
+    best = [pair for pair in free if pair[1].priority == top]
     if len(best) == 1:
-        return Decision(best[0], "priority")
-    chosen = min(best, key=lambda offer: fleet[offer.backend].in_flight / fleet[offer.backend].weight)
-    return Decision(chosen, "least-connections")
+        return Decision(best[0][0], "priority")
+    policy = POLICIES[rules.policy]
+    scores = [(policy(member, offer.card, now), member.turn) for offer, member in best]
+    return Decision(best[scores.index(min(scores))][0], rules.policy)
+
+
+def weigh(
+    offers: Sequence[Offer], fleet: Mapping[str, Member], rules: Rules, now: float, *, pinned: str | None = None
+) -> tuple[Weighed, ...]:
+    """Every offer with what speaks for and against it, and the one that `decide` takes now, if any."""
+    try:
+        chosen = decide(offers, fleet, rules, now, pinned=pinned).offer
+    except (Busy, NoBackend):
+        chosen = None
+    policy = POLICIES[rules.policy]
+    found = []
+    for offer in offers:
+        member = fleet[offer.backend]
+        loaded = member.loaded is not None and key_of(offer.card.id) in member.loaded
+        score = (*policy(member, offer.card, now), member.turn)
+        found.append(Weighed(offer, _out(member), score, loaded, offer is chosen))
+    return tuple(found)
+
+
+def _able(member: Member, states: Collection[State]) -> bool:
+    return member.state in states and not member.open and not member.cooling_s
+
+
+def _out(member: Member) -> str | None:
+    """Why a backend cannot be taken now, in words."""
+    if member.open:
+        return f"its breaker is open for another {member.open_s:.0f} s"
+    if member.cooling_s:
+        return f"it wants to be left alone for another {member.cooling_s:.0f} s"
+    if member.state not in ROUTABLE:
+        why = "" if member.why is None else f" ({member.why})"
+        last = ", taken only if no other is left" if member.state in LAST_RESORT else ""
+        return member.state.value.replace("_", " ") + why + last
+    return "all its places are taken" if member.full else None
+
+
+def _crowded(member: Member) -> bool:
+    # Without a limit nobody would ever load the model a second time, however long the queue at the first.
+    return member.max_concurrency is None and member.in_flight >= CROWDED
+
+
+def _unavailable(members: Sequence[Member]) -> NoBackend:
+    names = list(dict.fromkeys(f"{member.name}: {_out(member)}" for member in members))
+    waits = [max(member.open_s, member.cooling_s) for member in members if member.open or member.cooling_s]
+    return NoBackend(
+        f"no backend can serve this model now ({'; '.join(names[:SHOWN])})",
+        retry_after=min(waits) if waits else RETRY_SECONDS,
+    )
+
+
+SHOWN = 8
+"""Of the backends that cannot serve, so many are named."""
+
+RETRY_SECONDS = 5.0
+"""When to come again where nobody knows."""

@@ -23,7 +23,7 @@ CANDIDATES = 20
 """Of an ambiguous name, so many are told."""
 
 
-class Offer(Struct, frozen=True):
+class Offer(Struct, frozen=True, gc=False):
     """One backend's offer of one model."""
 
     backend: str
@@ -38,6 +38,8 @@ class Patterns(Struct, frozen=True):
 
     def admit(self, id: str) -> bool:
         """Whether a model of this id may be seen and used."""
+        if not self.include and not self.exclude:
+            return True
         keys = (id.casefold(), key_of(id), listed_name(id).casefold())
         if any(_matches(keys, glob) for glob in self.exclude):
             return False
@@ -80,19 +82,24 @@ class Names:
         per_backend = per_backend or {}
         by_key: dict[str, list[Offer]] = defaultdict(list)
         hidden: set[str] = set()
+        keys: dict[str, str] = {}  # the same id comes from many backends
         for offer in offers:
-            key = key_of(offer.card.id)
-            if overall.admit(offer.card.id) and per_backend.get(offer.backend, everything).admit(offer.card.id):
+            id = offer.card.id
+            key = keys.get(id) or keys.setdefault(id, key_of(id))
+            if overall.admit(id) and per_backend.get(offer.backend, everything).admit(id):
                 by_key[key].append(offer)
             else:
                 hidden.add(key)
         self._by_key = {key: tuple(found) for key, found in by_key.items()}
-        self._exact = {offer.card.id.casefold(): key for key, found in self._by_key.items() for offer in found}
+        visible = {offer.card.id for found in self._by_key.values() for offer in found}
+        self._exact = {id.casefold(): keys[id] for id in visible}
         self._hidden = frozenset(hidden - by_key.keys())
         self._backends: dict[str, str] = {}
         for offer in offers:
             self._backends.setdefault(offer.backend.casefold(), offer.backend)
-        self._aliases = {alias.casefold(): tuple(names) for alias, names in (aliases or {}).items()}
+        self._named = {alias: tuple(names) for alias, names in (aliases or {}).items()}
+        self._aliases = {alias.casefold(): names for alias, names in self._named.items()}
+        self._aliases_by_key = {key_of(alias): names for alias, names in self._named.items()}
         self._by_tail = _grouped((_tail(key), key) for key in self._by_key)
         self._by_beginning = _grouped((beginning, key) for key in self._by_key for beginning in _beginnings(key))
 
@@ -108,17 +115,33 @@ class Names:
 
     @property
     def aliases(self) -> Mapping[str, tuple[str, ...]]:
-        """The aliases, case folded, each with the real names in order of preference."""
-        return self._aliases
+        """The aliases as the operator wrote them, each with the real names in order of preference."""
+        return self._named
+
+    def has_alias(self, text: str) -> bool:
+        """Whether there is such an alias, hidden or not by a model of the same name."""
+        folded = text.strip().casefold()
+        return folded in self._aliases or self._listed_alias(key_of(folded)) is not None
+
+    def is_alias(self, text: str) -> bool:
+        """Whether the text is an alias, and no model's own name."""
+        folded = text.strip().casefold()
+        return folded not in self._exact and self.has_alias(text)
 
     def resolve(self, text: str) -> tuple[Offer, ...]:
         """The offers that `text` means, best first. Raises `ModelNotFound`, `AmbiguousModel` or `ModelForbidden`."""
         folded = text.strip().casefold()
         if key := self._exact.get(folded):
             return self._by_key[key]
-        if names := self._aliases.get(folded):
+        if self._aliases and (names := self._aliases.get(folded) or self._listed_alias(key_of(folded))):
             return self._through_alias(text, names)
         return self._resolve_real(text, folded)
+
+    def _listed_alias(self, key: str) -> tuple[str, ...] | None:
+        """What the name in a listing stands for that is an alias's: with `:latest`, or without its own. A model's name
+        comes first.
+        """
+        return None if key in self._by_key else self._aliases_by_key.get(key)
 
     def _through_alias(self, text: str, names: Sequence[str]) -> tuple[Offer, ...]:
         found: list[Offer] = []

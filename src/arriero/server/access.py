@@ -27,13 +27,25 @@ _ALLOW_HEADERS = (
     b"Authorization,Content-Type,User-Agent,Accept,X-Requested-With,Openai-Beta,X-Stainless-Arch,X-Stainless-Async,"
     b"X-Stainless-Custom-Poll-Interval,X-Stainless-Helper-Method,X-Stainless-Lang,X-Stainless-Os,"
     b"X-Stainless-Package-Version,X-Stainless-Poll-Helper,X-Stainless-Retry-Count,X-Stainless-Runtime,"
-    b"X-Stainless-Runtime-Version,X-Stainless-Timeout"
+    b"X-Stainless-Runtime-Version,X-Stainless-Timeout,"
+    # what arriero, Olla and Anthropic read besides: a page whose preflight does not name a field cannot send it
+    b"X-Arriero-Backend,X-Arriero-Fallback,X-Arriero-Priority,X-Arriero-Session,X-Olla-Session-ID,X-Request-ID,"
+    b"X-Api-Key,Anthropic-Version,Anthropic-Beta,Anthropic-Dangerous-Direct-Browser-Access"
 )
 _PREFLIGHT: Headers = (
     (b"access-control-allow-methods", b"GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS"),
     (b"access-control-allow-headers", _ALLOW_HEADERS),
     (b"access-control-max-age", b"43200"),
 )
+EXPOSED = (
+    b"X-Arriero-Attempts,X-Arriero-Backend,X-Arriero-Dropped,X-Arriero-Model,X-Arriero-Reason,X-Arriero-Request-Id,"
+    b"X-Olla-Backend-Type,X-Olla-Endpoint,X-Olla-Mode,X-Olla-Model,X-Olla-Request-ID,X-Olla-Response-Time,"
+    b"X-Olla-Routing-Decision,X-Olla-Routing-Reason,X-Olla-Routing-Strategy,X-Olla-Session-ID,"
+    b"X-Olla-Sticky-Key-Source,X-Olla-Sticky-Session,X-RateLimit-Limit,X-RateLimit-Remaining,X-RateLimit-Reset,"
+    b"Retry-After"
+)
+"""Fields of an answer that a page's script may read."""
+
 _PREFLIGHT_VARY: Headers = (
     (b"vary", b"Origin"),
     (b"vary", b"Access-Control-Request-Method"),
@@ -55,15 +67,23 @@ _FORBIDDEN = Verdict(403)
 
 class Access:
     """The rules of one listening server. `checks_host`: one of its addresses is loopback, where DNS rebinding could
-    reach it.
+    reach it. `credentials`: pages may send theirs.
     """
 
-    def __init__(self, origins: Sequence[str], *, checks_host: bool, own_names: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        origins: Sequence[str],
+        *,
+        checks_host: bool,
+        own_names: Iterable[str] = (),
+        credentials: bool = False,
+    ) -> None:
         self._any = "*" in origins
         self._origins = re.compile("|".join(_pattern(origin) for origin in (*origins, *BUILT_IN_ORIGINS)).encode())
         self._checks_host = checks_host
         self._own_names = frozenset(name.casefold() for name in own_names)
         self._known: dict[bytes, bool] = {}
+        self._with: Headers = ((b"access-control-allow-credentials", b"true"),) if credentials else ()
 
     def check(self, method: str, headers: Headers, local: bool = True) -> Verdict:
         """What to do with a request of this head. `local`: it came in on a loopback address of this machine."""
@@ -88,8 +108,9 @@ class Access:
             return _FORBIDDEN
         allowed = (b"access-control-allow-origin", b"*" if self._any else origin)
         if method == "OPTIONS":
-            return Verdict(204, (*_PREFLIGHT, allowed, *(() if self._any else _PREFLIGHT_VARY)))
-        return Verdict(None, (allowed,) if self._any else (allowed, (b"vary", b"Origin")))
+            return Verdict(204, (*_PREFLIGHT, allowed, *self._with, *(() if self._any else _PREFLIGHT_VARY)))
+        fields = (allowed, (b"access-control-expose-headers", EXPOSED), *self._with)
+        return Verdict(None, fields if self._any else (*fields, (b"vary", b"Origin")))
 
     def _host_allowed(self, host: bytes) -> bool:
         known = self._known.get(host)

@@ -1,14 +1,12 @@
 """The application: every route on one gateway, as an ASGI callable and as the front of the fast lane.
 
-This is where an answer meets the outside: access is checked, bodies are gathered within their limit, and what no
-handler expected becomes an error in the client's dialect. It builds nothing itself: its parts come from the composition
-root.
+This is where an answer meets the outside: access and rates are checked, bodies are gathered within their limit, and
+what no handler expected becomes an error in the client's dialect. What may change while it runs comes in by `settle`.
 """
 
 import asyncio
-import secrets
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping
 from functools import partial
 from typing import Any
 
@@ -17,23 +15,28 @@ from msgspec import Struct
 
 from arriero.backends.http.call import Headers
 from arriero.dialects.base import Dialect, Endpoint
-from arriero.errors import ArrieroError, BadRequest, InternalError
+from arriero.errors import ArrieroError, BadRequest, HeadersTooLarge, InternalError, PayloadTooLarge, RateLimited
+from arriero.gateway.door import Door
 from arriero.gateway.exchange import Exchange, Policy
 from arriero.gateway.lane import Inbound, Lane, reply
 from arriero.gateway.library import Library
 from arriero.gateway.roster import Roster
 from arriero.server.access import Access, is_loopback
 from arriero.server.asgi import AsgiLane, Receive, Scope, Send, Upload
-from arriero.server.catalog import Catalog
 from arriero.server.compressed import decompressed
-from arriero.server.routes import Handler, Route, Table
+from arriero.server.ids import Ids
+from arriero.server.olla import anthropic_errors
+from arriero.server.olla.ui import denied
+from arriero.server.peer import Peers
+from arriero.server.rates import RateRule, Rates, fields
+from arriero.server.routes import Route, Table
 
 log = structlog.get_logger("arriero.server")
 
 
 class Limits(Struct, frozen=True, kw_only=True):
     """Bytes a request may have, and seconds: for its whole head, between two pieces of its body, and for as long as a
-    client may take nothing of its answer.
+    client may take nothing of its answer. `rates` are requests a minute.
     """
 
     max_body_bytes: int = 100 * 1024 * 1024
@@ -41,69 +44,90 @@ class Limits(Struct, frozen=True, kw_only=True):
     head_seconds: float = 30.0
     body_seconds: float = 60.0
     unread_seconds: float = 300.0
+    rates: RateRule = RateRule()
+    trusted_proxies: tuple[str, ...] = ()
+
+
+class Settled(Struct, frozen=True):
+    """What may change while the application runs, all at once."""
+
+    table: Table
+    access: Access
+    limits: Limits
+    policy: Policy
 
 
 class App:
     """One gateway's HTTP face."""
 
-    def __init__(
-        self,
-        roster: Roster,
-        dialects: Mapping[str, Dialect],
-        *,
-        policy: Policy,
-        access: Access,
-        limits: Limits,
-        catalog: Catalog,
-    ) -> None:
+    def __init__(self, roster: Roster, dialects: Mapping[str, Dialect]) -> None:
         self.roster = roster
-        self.access = access
+        self.table = Table([])
+        self.peers = Peers()
+        self.rates = Rates(RateRule())
+        self.library = Library(roster, dialects["ollama"])
+        self._dialects = dialects
+        self._policy = Policy()
+        self._ids = Ids()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def settle(self, settled: Settled) -> None:
+        """Take these from now on. Requests on their way go on by what they have begun with."""
+        limits = settled.limits
+        self.table, self.access, self._policy = settled.table, settled.access, settled.policy
         self.max_body_bytes = limits.max_body_bytes
         self.max_header_bytes = limits.max_header_bytes
         self.head_seconds = limits.head_seconds
         self.body_seconds = limits.body_seconds
         self.unread_seconds = limits.unread_seconds
-        self._dialects = dialects
-        self._policy = policy
-        self._ids = secrets.token_hex(4)
-        self._count = 0
-        self._tasks: set[asyncio.Task[None]] = set()
-        library = Library(roster, dialects["ollama"])
-        self.table = Table(
-            [
-                *(
-                    Route(endpoint.path, ("POST",), self._inference(dialect, endpoint), hot=True)
-                    for dialect in dialects.values()
-                    for endpoint in dialect.endpoints
-                ),
-                *(
-                    Route(path, methods, library.run, streams_upload=path.endswith("*"))
-                    for path, methods in LIBRARY_ROUTES
-                ),
-                *catalog.routes,
-            ]
-        )
+        self.peers = Peers(limits.trusted_proxies)
+        if limits.rates != self.rates.rule:
+            self.rates = Rates(limits.rates)
 
     # ---- Front -----------------------------------------------------------------------------------------------------
 
-    def request_id(self) -> str:
-        """Unique over processes and time; short, for people read it in logs."""
-        self._count += 1
-        return f"{self._ids}{self._count:08x}"
+    def request_id(self, headers: Headers, door: Door) -> str:
+        """The client's own where it has one that can stand in a log, else a new one in the form of the door."""
+        return self._ids.told(headers) or (self._ids.in_words() if door.olla else self._ids.plain())
 
-    def error(self, error: ArrieroError, path: str) -> tuple[int, bytes, bytes]:
+    def marked(self, door: Door, request_id: str) -> Headers:
+        """The fields of every answer at this door, refusals too."""
+        return ((b"x-olla-request-id", request_id.encode()),) if door.olla else ()
+
+    def error(self, error: ArrieroError, path: str, request_id: str | None = None) -> tuple[int, bytes, bytes]:
         """An error outside of any exchange, in the dialect that the path belongs to."""
-        answer = self._dialect_of(path).write_error(error, False)
+        if isinstance(error, PayloadTooLarge | HeadersTooLarge):
+            self.roster.tally.security.oversize()
+        door = self.table.door_of(path)
+        if door.scope == anthropic_errors.SCOPE:
+            answer = anthropic_errors.write_error(error, request_id)
+        else:
+            answer = self._dialect_of(path[len(door.prefix) :]).write_error(error, False)
         return answer.status, answer.content_type, answer.body
 
-    def begin(self, handler: Handler, inbound: Inbound, lane: Lane) -> Coroutine[Any, Any, None] | None:
+    def begin(self, route: Route, inbound: Inbound, lane: Lane) -> Coroutine[Any, Any, None] | None:
         """Hand a request to its handler. What comes back has to be awaited; it raises nothing of its own."""
         try:
-            rest = handler(inbound, lane)
+            if route.limited and self.rates.limits:
+                self._take_share(inbound, lane)
+            rest = route.handler(inbound, lane)
         except Exception as error:
             self._met(error, inbound, lane)
             return None
         return None if rest is None else self._guarded(rest, inbound, lane)
+
+    def _take_share(self, inbound: Inbound, lane: Lane) -> None:
+        """Raises `RateLimited` for a client that has had its share."""
+        share = self.rates.take(inbound.client, time.monotonic())
+        if share is None:
+            return
+        lane.extra += fields(share, time.time())
+        if not share.allowed:
+            self.roster.tally.security.limit(inbound.client, time.time())
+            raise RateLimited(
+                f"too many requests: {share.limit} a minute are let in (limits.requests_per_minute, "
+                "limits.requests_per_minute_per_address); Retry-After says when to come again"
+            )
 
     async def _guarded(self, rest: Coroutine[Any, Any, None], inbound: Inbound, lane: Lane) -> None:
         try:
@@ -117,13 +141,13 @@ class App:
             told = {"path": inbound.path, "request_id": inbound.request_id}
             log.error("a request met a fault of arriero", exc_info=error, **told)
             error = InternalError(f"arriero met a fault of its own; its log has it under {inbound.request_id}")
-        self._answer_error(error, inbound.path, lane)
+        self._answer_error(error, inbound.door.prefix + inbound.path, inbound.request_id, lane)
 
-    def _answer_error(self, error: ArrieroError, path: str, lane: Lane) -> None:
+    def _answer_error(self, error: ArrieroError, path: str, request_id: str, lane: Lane) -> None:
         if lane.started:
             lane.abort()
         else:
-            status, content_type, body = self.error(error, path)
+            status, content_type, body = self.error(error, path, request_id)
             reply(lane, status, ((b"content-type", content_type),), body)
 
     def _dialect_of(self, path: str) -> Dialect:
@@ -131,12 +155,10 @@ class App:
 
     # ---- inference -------------------------------------------------------------------------------------------------
 
-    def _inference(self, dialect: Dialect, endpoint: Endpoint) -> Handler:
-        return partial(self._exchange, dialect, endpoint)
-
-    def _exchange(
+    def infer(
         self, dialect: Dialect, endpoint: Endpoint, inbound: Inbound, lane: Lane
     ) -> Coroutine[Any, Any, None] | None:
+        """The handler of an inference endpoint."""
         if inbound.get(b"content-encoding") is not None:
             inbound = decompressed(inbound, self.max_body_bytes)
         exchange = Exchange(
@@ -184,38 +206,45 @@ class App:
         verdict = self.access.check(method, headers, server is None or is_loopback(server[0]))
         lane = AsgiLane(send, head_only=method == "HEAD", extra=verdict.headers)
         if verdict.status is not None:
-            reply(lane, verdict.status, (), b"")
+            fields, body = denied(scope["path"], headers) if verdict.status == 403 else ((), b"")
+            door = self.table.door_of(scope["path"])
+            lane.extra += self.marked(door, self.request_id(headers, door))
+            reply(lane, verdict.status, fields, body)
             await lane.run()
             return
         path: str = scope["path"]
         route = self.table.find(path, method)
+        door = route.door
+        request_id = self.request_id(headers, door)
+        lane.extra += self.marked(door, request_id)
         upload = Upload(receive)
         streams = route.streams_upload and _sends_body(headers)
         try:
             body = b"" if streams else await upload.whole(self.max_body_bytes)
         except ArrieroError as error:
-            self._answer_error(error, path, lane)
+            self._answer_error(error, path, request_id, lane)
             await lane.run()
             return
         if upload.lost:
             return
         inbound = Inbound(
             method,
-            path,
+            route.inner(path),
             headers,
             body,
-            scope["client"][0] if scope.get("client") else None,
-            self.request_id(),
+            self.peers.client(scope["client"][0] if scope.get("client") else None, headers),
+            request_id,
             time.time_ns(),
             scope.get("query_string", b""),
             aiter(upload) if streams else None,
+            door,
         )
         watching = asyncio.create_task(_watch(upload, lane, streams=streams))
         writing = asyncio.create_task(lane.run())
         task = asyncio.current_task()
         assert task is not None
         try:
-            rest = self.begin(route.handler, inbound, lane)
+            rest = self.begin(route, inbound, lane)
             if rest is not None:
                 lane.on_gone = task.cancel  # until the handler says something better
                 await rest
@@ -241,14 +270,3 @@ async def _watch(upload: Upload, lane: AsgiLane, *, streams: bool) -> None:
     if not upload.lost:
         await upload.until_gone()
     lane.lost()
-
-
-LIBRARY_ROUTES: Sequence[tuple[str, tuple[str, ...]]] = (
-    ("/api/pull", ("POST",)),
-    ("/api/push", ("POST",)),
-    ("/api/create", ("POST",)),
-    ("/api/copy", ("POST",)),
-    ("/api/delete", ("DELETE",)),
-    ("/api/blobs/*", ("HEAD", "POST")),
-)
-"""What an `ollama` backend carries out; blobs are streamed, never gathered."""

@@ -36,7 +36,7 @@ class AsgiLane:
         self.on_resume: Callable[[], None] | None = None
         self._send = send
         self._head_only = head_only
-        self._extra = extra
+        self.extra = extra
         self._messages: deque[Message] = deque()
         self._waiting = 0
         self._paused = False
@@ -45,7 +45,7 @@ class AsgiLane:
         self._cut = False
 
     def start(self, status: int, headers: Headers, length: int | None = None) -> None:
-        fields = [*headers, *self._extra]
+        fields = [*headers, *self.extra]
         if length is not None:
             fields.append((b"content-length", b"%d" % length))
         self.started = True

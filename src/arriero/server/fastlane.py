@@ -7,8 +7,8 @@ every route.
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -17,8 +17,9 @@ from arriero.backends.http.call import Headers
 from arriero.backends.http.outbox import Outbox
 from arriero.errors import ArrieroError, BadRequest, HeadersTooLarge, PayloadTooLarge, RequestTimeout
 from arriero.gateway.lane import Inbound, reply
-from arriero.server.access import Access, is_loopback
-from arriero.server.routes import Handler, Table
+from arriero.server.access import is_loopback
+from arriero.server.front import Front
+from arriero.server.routes import Route
 
 HEAD_FIELDS = 128
 """More header fields than this are an attack, not a request."""
@@ -30,25 +31,6 @@ LINGER_SECONDS = 2.0
 """How long a client that was refused may go on sending."""
 
 
-class Front(Protocol):
-    """What a connection needs of the application."""
-
-    table: Table
-    access: Access
-    max_header_bytes: int
-    max_body_bytes: int
-
-    def request_id(self) -> str: ...
-
-    def error(self, error: ArrieroError, path: str) -> tuple[int, bytes, bytes]:
-        """Status, content type and body in the dialect that the path belongs to."""
-        ...
-
-    def begin(self, handler: Handler, inbound: Inbound, lane: Any) -> Coroutine[Any, Any, None] | None:
-        """Hand a request to its handler; what comes back has to be awaited."""
-        ...
-
-
 class FastLane:
     """One request and its answer on a connection. Stands where uvicorn keeps its `RequestResponseCycle`."""
 
@@ -56,12 +38,11 @@ class FastLane:
         "_begun",
         "_chunked",
         "_complete_body",
-        "_extra",
         "_gathered",
-        "_handler",
         "_head",
         "_head_only",
         "_headers",
+        "_id",
         "_left",
         "_method",
         "_path",
@@ -69,9 +50,11 @@ class FastLane:
         "_protocol",
         "_query",
         "_refusal",
+        "_route",
         "_size",
         "_slow",
         "disconnected",
+        "extra",
         "gone",
         "keep_alive",
         "message_event",
@@ -86,7 +69,7 @@ class FastLane:
     def __init__(
         self,
         protocol: "FastProtocol",
-        handler: Handler,
+        route: Route,
         method: str,
         path: str,
         query: bytes,
@@ -96,12 +79,14 @@ class FastLane:
         keep_alive: bool,
     ) -> None:
         self._protocol = protocol
-        self._handler = handler
+        self._route = route
         self._method = method
         self._path = path
         self._query = query
         self._headers = headers
-        self._extra = extra
+        door = route.door
+        self._id = protocol.front.request_id(headers, door)
+        self.extra = extra if not door.olla else (*extra, *protocol.front.marked(door, self._id))
         self._pieces: list[bytes] = []
         self._gathered = bytearray()
         self._size = 0
@@ -165,11 +150,21 @@ class FastLane:
             self._gathered = bytearray()
         body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces = []
-        client = protocol.client[0] if protocol.client else None
+        headers, route = self._headers, self._route
+        client = front.peers.client(protocol.client[0] if protocol.client else None, headers)
         inbound = Inbound(
-            self._method, self._path, self._headers, body, client, front.request_id(), time.time_ns(), self._query
+            self._method,
+            route.inner(self._path) if route.door.prefix else self._path,
+            headers,
+            body,
+            client,
+            self._id,
+            time.time_ns(),
+            self._query,
+            None,
+            route.door,
         )
-        rest = front.begin(self._handler, inbound, self)
+        rest = front.begin(route, inbound, self)
         if rest is not None:
             task = protocol.loop.create_task(rest)
             protocol.tasks.add(task)
@@ -193,7 +188,7 @@ class FastLane:
         pieces = [STATUS_LINE[status], self._protocol.common_head()]
         for name, value in headers:
             pieces += (name, b": ", value, b"\r\n")
-        for name, value in self._extra:
+        for name, value in self.extra:
             pieces += (name, b": ", value, b"\r\n")
         if length is not None:
             pieces.append(b"content-length: %d\r\n" % length)
@@ -422,8 +417,8 @@ class FastProtocol(HttpToolsProtocol):
         method = self.parser.get_method().decode("ascii")
         raw_path, _, query = self.url.partition(b"?")
         path = raw_path.decode("latin-1")
-        handler = self.front.table.hot.get((path, method))
-        if handler is None:
+        route = self.front.table.hot.get((path, method))
+        if route is None:
             self._by_asgi()
             return
         headers = tuple(self.headers)
@@ -435,7 +430,7 @@ class FastProtocol(HttpToolsProtocol):
         self.knows_chunks = version != "1.0"
         lane = FastLane(
             self,
-            handler,
+            route,
             method,
             path,
             query,
@@ -582,8 +577,15 @@ class FastProtocol(HttpToolsProtocol):
             if self.pipeline or cycle.response_started:
                 self.transport.abort()
                 return
-        status, content_type, body = self.front.error(error, getattr(self, "url", b"").decode("latin-1"))
-        head = (b"content-type", content_type), (b"content-length", b"%d" % len(body)), (b"connection", b"close")
+        path = getattr(self, "url", b"").partition(b"?")[0].decode("latin-1")
+        status, content_type, body = self.front.error(error, path)
+        door = self.front.table.door_of(path)
+        head: Headers = (
+            (b"content-type", content_type),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+            *self.front.marked(door, self.front.request_id(tuple(getattr(self, "headers", ())), door)),
+        )
         fields = b"".join(name + b": " + value + b"\r\n" for name, value in head)
         self.transport.write(STATUS_LINE[status] + self.common_head() + fields + b"\r\n" + body)
         self.linger()

@@ -8,8 +8,10 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from arriero.backends.http.call import Headers
+from arriero.gateway.door import FRONT, Door
 from arriero.gateway.lane import Inbound, Lane, reply
 
 Handler: TypeAlias = Callable[[Inbound, Lane], Coroutine[Any, Any, None] | None]
@@ -19,20 +21,34 @@ TEXT = (b"content-type", b"text/plain")
 
 
 class Route(Struct, frozen=True):
-    """One path. `methods` are in the order that `Allow` shows. `streams_upload`: the body is not gathered first."""
+    """One path. `methods` are in the order that `Allow` shows, none for all there are. `streams_upload`: the body is
+    not gathered first. `door`: where it stands; its prefix is part of the path. `limited`: it counts for the rates.
+    """
 
     path: str
     methods: tuple[str, ...]
     handler: Handler
     streams_upload: bool = False
     hot: bool = False
+    door: Door = FRONT
+    limited: bool = False
+
+    def behind(self, door: Door) -> "Route":
+        """The same at another door."""
+        return replace(self, path=door.prefix + self.path, door=door)
+
+    def inner(self, path: str) -> str:
+        """What the handler sees of a path: what stands behind the door's prefix."""
+        return path[len(self.door.prefix) :]
 
 
 class Table:
-    """All routes of a server, looked up in one step."""
+    """All routes of a server, looked up in one step. `elsewhere`: the door of paths that are behind none."""
 
-    def __init__(self, routes: Sequence[Route]) -> None:
+    def __init__(self, routes: Sequence[Route], *, elsewhere: Door = FRONT) -> None:
         self.routes = tuple(routes)
+        self._elsewhere = elsewhere
+        self._doors = sorted({route.door for route in routes if route.door.prefix}, key=lambda door: -len(door.prefix))
         exact: dict[str, list[Route]] = {}
         self._below: list[tuple[str, Route]] = []
         for route in routes:
@@ -41,28 +57,37 @@ class Table:
             else:
                 exact.setdefault(route.path, []).append(route)
         self._exact: Mapping[str, Sequence[Route]] = exact
-        self.hot: Mapping[tuple[str, str], Handler] = {
-            (route.path, method): route.handler for route in routes if route.hot for method in route.methods
+        self.hot: Mapping[tuple[str, str], Route] = {
+            (route.path, method): route for route in routes if route.hot for method in route.methods
         }
 
     def find(self, path: str, method: str) -> Route:
         """The route for a request; one that answers 404, 405 or a redirect where there is none."""
         found = self._at(path)
         for route in found:
-            if method in route.methods:
+            if method in route.methods or not route.methods:
                 return route
+        door = self.door_of(path)
         if found:
-            return Route(path, (method,), _not_allowed(tuple(m for route in found for m in route.methods)))
+            allowed = tuple(m for route in found for m in route.methods)
+            return Route(path, (method,), _not_allowed(allowed), door=door)
         other = path[:-1] if path.endswith("/") else path + "/"
         if path != "/" and self._at(other):
-            return Route(path, (method,), _redirect(other))
-        return Route(path, (method,), _not_found)
+            return Route(path, (method,), _redirect(other), door=door)
+        return Route(path, (method,), _not_found, door=door)
 
     def _at(self, path: str) -> Sequence[Route]:
         exact = self._exact.get(path)
         if exact is not None:
             return exact
         return [route for prefix, route in self._below if path.startswith(prefix) and len(path) > len(prefix)]
+
+    def door_of(self, path: str) -> Door:
+        """The door that a path stands behind, though nothing may be there."""
+        for door in self._doors:
+            if path.startswith(door.prefix) and path[len(door.prefix) : len(door.prefix) + 1] in ("", "/"):
+                return door
+        return self._elsewhere if self._elsewhere.prefix and path.startswith(self._elsewhere.prefix + "/") else FRONT
 
 
 async def _not_found(inbound: Inbound, lane: Lane) -> None:

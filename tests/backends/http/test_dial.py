@@ -1,6 +1,7 @@
 import asyncio
 import socket
 import ssl
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,27 @@ async def test_the_second_address_of_a_name_is_tried() -> None:
         pool.close()
 
 
+async def test_one_address_of_a_name_is_dialed_and_the_name_is_told() -> None:
+    async def script(peer: Peer) -> None:
+        assert await peer.request() == b"GET / HTTP/1.1\r\nhost: gpu.invalid:%d\r\n\r\n" % backend.port
+        await peer.say(HELLO)
+        await peer.gone()
+
+    async with RawBackend(script) as backend:
+        origin = replace(Origin.parse(f"http://gpu.invalid:{backend.port}"), dialed="127.0.0.1")
+        pool = Pool(origin, timeouts=Timeouts())
+        assert (await pool.fetch(GET))[1] == b"hello"
+        pool.close()
+        await eventually(lambda: pool.sockets == 0)
+
+
+async def test_an_address_that_is_dialed_stands_in_the_error() -> None:
+    port = free_port()
+    origin = replace(Origin.parse(f"http://gpu.invalid:{port}"), dialed="127.0.0.1")
+    message = f"cannot reach http://gpu.invalid:{port} at 127.0.0.1: connection refused"
+    assert await refusal(Pool(origin, timeouts=QUICK)) == (BackendUnreachable, message)
+
+
 async def test_nagle_is_off() -> None:
     async with RawBackend(saying(HELLO)) as backend:
         pool = Pool(Origin.parse(backend.url), timeouts=Timeouts())
@@ -102,6 +124,30 @@ async def test_tls_with_a_known_authority(certificate: Path, server_tls: ssl.SSL
         assert (backend.connections, pool.idle) == (1, 1)
         pool.close()
         await eventually(lambda: pool.sockets == 0)
+
+
+async def test_the_certificate_of_a_dialed_address_is_that_of_the_name(
+    certificate: Path, server_tls: ssl.SSLContext
+) -> None:
+    names: list[str | None] = []
+
+    def note(_: object, name: str | None, __: object) -> None:
+        names.append(name)
+
+    server_tls.set_servername_callback(note)
+    async with RawBackend(saying(HELLO), tls=server_tls) as backend:
+        tls = tls_context(ca_file=str(certificate))
+        good = replace(Origin.parse(f"https://localhost:{backend.port}"), dialed="127.0.0.1")
+        pool = Pool(good, timeouts=Timeouts(), tls=tls)
+        assert (await pool.fetch(GET))[1] == b"hello"
+        pool.close()
+        await eventually(lambda: pool.sockets == 0)
+        # The certificate is good for 127.0.0.1, but that is not who was asked for.
+        wrong = replace(Origin.parse(f"https://gpu.invalid:{backend.port}"), dialed="127.0.0.1")
+        kind, message = await refusal(Pool(wrong, timeouts=Timeouts(), tls=tls))
+    assert kind is BackendUnreachable
+    assert "at 127.0.0.1: its certificate is not trusted (Hostname mismatch" in message
+    assert names == ["localhost", "gpu.invalid"]
 
 
 async def test_a_body_over_tls_that_ends_with_the_connection(certificate: Path, server_tls: ssl.SSLContext) -> None:
@@ -256,6 +302,19 @@ async def test_https_goes_through_a_tunnel(certificate: Path, server_tls: ssl.SS
         assert proxy.heads == [
             b"CONNECT %b HTTP/1.1\r\nhost: %b\r\nproxy-authorization: Basic YW5uOnB3\r\n\r\n" % (authority, authority)
         ]
+        pool.close()
+        await eventually(lambda: pool.sockets == 0)
+
+
+async def test_a_tunnel_leads_to_the_address_that_is_dialed(certificate: Path, server_tls: ssl.SSLContext) -> None:
+    proxy = Proxy()
+    async with RawBackend(saying(HELLO), tls=server_tls) as backend, RawBackend(proxy) as front:
+        origin = replace(Origin.parse(f"https://localhost:{backend.port}"), dialed="127.0.0.1")
+        tls = tls_context(ca_file=str(certificate))
+        pool = Pool(origin, timeouts=Timeouts(), tls=tls, proxy=Origin.parse(front.url))
+        assert (await pool.fetch(GET))[1] == b"hello"
+        authority = f"127.0.0.1:{backend.port}".encode()
+        assert proxy.heads == [b"CONNECT %b HTTP/1.1\r\nhost: %b\r\n\r\n" % (authority, authority)]
         pool.close()
         await eventually(lambda: pool.sockets == 0)
 

@@ -2,7 +2,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from arriero.backends.http.call import Call
+from arriero.backends.http.call import Call, Rendered
 from arriero.backends.http.request import RequestHeads, declared_length
 from arriero.errors import BadRequest
 
@@ -81,3 +81,19 @@ def test_what_cannot_stand_in_a_head_is_refused(call: Call, sentence: str) -> No
 def test_the_declared_length_is_read() -> None:
     assert declared_length(Call("PUT", "/", ((b"content-length", b"12"),), pieces())) == 12
     assert declared_length(Call("PUT", "/", (), pieces())) is None
+
+
+def test_lines_that_were_written_before_stand_before_the_others() -> None:
+    rendered = Rendered.of(((b"x-a", b"1"), (b"host", b"evil"), (b"x-b", b"2")))
+    call = Call("POST", "/x", ((b"x-c", b"3"),), b"{}", rendered=rendered)
+    assert RequestHeads((b"host", b"h")).render(call) == (
+        b"POST /x HTTP/1.1\r\nhost: h\r\nx-a: 1\r\nx-b: 2\r\nx-c: 3\r\ncontent-length: 2\r\n\r\n"
+    )
+    bare = Call("GET", "/x", rendered=Rendered())
+    assert RequestHeads((b"host", b"h")).render(bare) == b"GET /x HTTP/1.1\r\nhost: h\r\n\r\n"
+
+
+def test_a_line_break_in_what_was_written_before_is_found() -> None:
+    call = Call("GET", "/x", rendered=Rendered.of(((b"x-a", b"1\r\nx-evil: 2"),)))
+    with pytest.raises(BadRequest):
+        RequestHeads((b"host", b"h")).render(call)

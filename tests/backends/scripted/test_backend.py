@@ -12,7 +12,7 @@ from arriero.backends.http.call import Call, Timeouts
 from arriero.backends.scripted import Scripted, ScriptError
 from arriero.backends.scripted.script import Model, Play, Rule, Script, When
 from arriero.canonical.catalog import Capability, ModelCard, ModelDetail
-from arriero.errors import BackendFailed, BackendTimeout, BackendUnreachable
+from arriero.errors import BackendFailed, BackendOverloaded, BackendTimeout, BackendUnreachable
 
 TINY = Model(name="tiny", capabilities=("completion", "tools"), context_length=512, embedding_length=4, loaded=True)
 
@@ -84,6 +84,29 @@ async def test_the_catalog_of_one_that_speaks_openai_only() -> None:
         (received,) = made.server.requests
         assert (received.path, received.headers["authorization"]) == ("/v1/models", "Bearer secret")
         assert received.headers["accept-encoding"] == "identity"
+
+
+async def test_no_key_of_a_client_or_of_the_script_commands_it() -> None:
+    async with backend(Script(key="secret")) as made:
+        pool = (await made.reach(Want("scripted"))).pool
+        target = pool.origin.target("/_scripted/fault/hang")
+        head, _ = await pool.fetch(Call("POST", target, made.headers))
+        assert (dict(made.headers)[b"authorization"], head.status) == (b"Bearer secret", 401)
+        assert made.server.desk.commanded == ()
+        key = ((b"authorization", f"Bearer {made.command_key}".encode()),)
+        head, _ = await pool.fetch(Call("POST", target, key))
+        assert (head.status, len(made.server.desk.commanded)) == (200, 1)
+
+
+async def test_a_check_asks_as_little_as_it_can() -> None:
+    async with backend(Script(rules=(Rule(Play(status=503, headers={"Retry-After": "7"}), When(call=2)),))) as made:
+        await made.check()
+        with pytest.raises(BackendOverloaded) as raised:
+            await made.check()
+        assert (raised.value.retry_after, [received.path for received in made.server.requests]) == (7, ["/", "/"])
+    async with backend(Script(speaks=("openai",))) as made:
+        await made.check()
+        assert [received.path for received in made.server.requests] == ["/v1/models"]
 
 
 async def test_its_failures_are_those_of_a_backend() -> None:

@@ -20,6 +20,13 @@ def ask(desk: Desk, request: str, body: Any = None, **headers: str) -> Reply:
     return desk.answer(method, target, headers, data)[1]
 
 
+def done(desk: Desk, request: str, body: Any = None) -> Reply:
+    """The same, sent to its end."""
+    reply = ask(desk, request, body)
+    desk.ended(reply)
+    return reply
+
+
 def said(reply: Reply) -> tuple[int, Any]:
     """Status, and what the body says in short."""
     text = b"".join(reply.pieces)
@@ -127,8 +134,8 @@ def test_the_first_rule_that_fits_is_played() -> None:
         (
             Play(status=503),
             503,
-            "application/json",
-            b'{"error":{"message":"scripted 503","type":"scripted","code":503}}',
+            "application/json; charset=utf-8",
+            b'{"error":"scripted 503"}',
         ),
         (Play(status=429, body={"error": "slow"}), 429, "application/json", b'{"error":"slow"}'),
         (
@@ -146,6 +153,21 @@ def test_an_answer_of_its_own(play: Play, status: int, kind: str, body: bytes) -
     desk = Desk(Script(rules=(Rule(with_header(play)),)))
     reply = ask(desk, "GET /api/version")
     assert reply == Reply(status, kind, (body,), headers={"Retry-After": "7"})
+
+
+def test_an_error_has_the_form_of_its_api() -> None:
+    desk = Desk(Script(rules=(Rule(Play(status=503)),)))
+    error = {"message": "scripted 503", "type": "scripted", "code": 503}
+    assert said(ask(desk, "GET /v1/models")) == said(ask(desk, "GET /")) == (503, error)
+
+
+@pytest.mark.parametrize("play", [Play(status=500), Play(body="no"), Play(raw="x", exact=b"x")])
+def test_what_is_answered_by_the_script_is_not_done(play: Play) -> None:
+    desk = Desk(Script(rules=(Rule(play, When(path=("/api/pull", "/api/delete", "/api/generate"))),)))
+    ask(desk, "POST /api/pull", {"model": "new"})
+    ask(desk, "DELETE /api/delete", {"model": "scripted"})
+    ask(desk, "POST /api/generate", {"model": "scripted", "prompt": "a"})
+    assert (names(desk), names(desk, "/api/ps")) == (["scripted:latest"], [])
 
 
 def with_header(play: Play) -> Play:
@@ -205,12 +227,108 @@ def test_blobs() -> None:
     assert ask(desk, f"GET /api/blobs/{digest}").status == 405
 
 
+def test_commanded_rules_stand_before_the_scripts() -> None:
+    desk = Desk(Script(rules=(Rule(Play(status=503), When(call=1)),)))
+    rules = (Rule(Play(status=418), When(call=2)), Rule(Play(status=420), When(call=2)))
+    desk.command(rules)
+    assert desk.commanded == rules
+    assert [ask(desk, "GET /").status for _ in range(4)] == [503, 418, 420, 200]
+    desk.command(())
+    assert (len(desk.commanded), ask(desk, "GET /").status) == (0, 200)
+
+
+def test_a_name_is_in_what_is_said() -> None:
+    body = {"model": "tiny", "stream": False, "prompt": "a"}
+
+    def response(desk: Desk) -> str:
+        text: str = json.loads(b"".join(ask(desk, "POST /api/generate", body).pieces))["response"]
+        return text
+
+    rules = (Rule(Play(say=("a{", "{name}b")), When(call=1)),)
+    assert response(Desk(Script(name="g", models=TINY.models, rules=rules))) == "a{gb"
+    assert response(Desk(Script(models=TINY.models, rules=rules))) == "a{{name}b"
+
+
+class Clock:
+    """A clock that is set by hand; at the epoch's first minute."""
+
+    def __init__(self) -> None:
+        self.now = 60.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def process(desk: Desk) -> list[tuple[str, str]]:
+    return [(model["name"], model["expires_at"]) for model in said(ask(desk, "GET /api/ps"))[1]["models"]]
+
+
+@pytest.mark.parametrize(
+    ("path", "more", "end"),
+    [
+        ("/api/chat", {}, "1970-01-01T00:06:00.000000Z"),
+        ("/api/generate", {"keep_alive": "90s"}, "1970-01-01T00:02:30.000000Z"),
+        ("/api/generate", {"keep_alive": 0.5}, "1970-01-01T00:01:00.500000Z"),
+        ("/api/embed", {"keep_alive": -1}, "2318-01-02T03:04:05Z"),
+        ("/api/embeddings", {"keep_alive": 1e15}, "2318-01-02T03:04:05Z"),
+        ("/v1/chat/completions", {"keep_alive": "no field of this API"}, "1970-01-01T00:06:00.000000Z"),
+    ],
+)
+def test_a_request_loads_its_model_for_its_keep_alive(path: str, more: dict[str, Any], end: str) -> None:
+    desk = Desk(TINY, Clock())
+    assert process(desk) == []
+    reply = ask(desk, f"POST {path}", {"model": "TINY", "messages": [{}], "prompt": "a", "input": "a", **more})
+    assert (reply.status, reply.model, reply.wait_seconds) == (200, "tiny:latest", 0)
+    desk.ended(reply)
+    assert process(desk) == [("tiny:latest", end)]
+
+
+def test_a_model_with_no_keep_alive_goes_when_its_answer_ends() -> None:
+    desk = Desk(TINY, Clock())
+    reply = ask(desk, "POST /api/chat", {"model": "tiny", "messages": [{}], "keep_alive": 0})
+    assert process(desk) == [("tiny:latest", "1970-01-01T00:01:00.000000Z")]
+    desk.ended(reply)
+    assert process(desk) == []
+
+
+def test_a_cold_start_waits() -> None:
+    clock = Clock()
+    desk = Desk(Script(models=(Model(name="big", load_ms=2000), Model(name="warm", load_ms=2000, loaded=True))), clock)
+    waits = []
+    for model in ("warm", "big", "big"):
+        waits.append(ask(desk, "POST /api/generate", {"model": model}).wait_seconds)
+        clock.now += 0.5
+    assert waits == [0, 2, 1.5]
+    assert [name for name, _ in process(desk)] == ["warm:latest"]
+    clock.now += 1
+    assert [name for name, _ in process(desk)] == ["warm:latest", "big:latest"]
+    assert ask(desk, "POST /api/generate", {"model": "big"}).wait_seconds == 0
+
+
+def test_what_does_not_load() -> None:
+    desk = Desk(TINY, Clock())
+    ask(desk, "POST /api/show", {"model": "tiny"})
+    ask(desk, "POST /api/chat", {"model": "tiny", "messages": [{}], "tools": [{}]})
+    refused = said(ask(desk, "POST /api/chat", {"model": "tiny", "messages": [{}], "keep_alive": "5"}))
+    assert refused == (400, 'time: missing unit in duration "5"')
+    assert process(desk) == []
+
+
+def test_a_deleted_model_is_not_loaded_when_it_comes_back() -> None:
+    desk = Desk(TINY)
+    ask(desk, "POST /api/generate", {"model": "tiny"})
+    ask(desk, "DELETE /api/delete", {"model": "tiny"})
+    assert names(desk, "/api/ps") == []
+    ask(desk, "POST /api/pull", {"model": "tiny"})
+    assert names(desk, "/api/ps") == []
+
+
 def test_what_is_loaded() -> None:
     desk = Desk(Script(models=(Model(name="a", loaded=True), Model(name="b"))))
     assert names(desk, "/api/ps") == ["a:latest"]
-    assert said(ask(desk, "POST /api/generate", {"model": "b"}))[1]["done_reason"] == "load"
+    assert said(done(desk, "POST /api/generate", {"model": "b"}))[1]["done_reason"] == "load"
     assert names(desk, "/api/ps") == ["a:latest", "b:latest"]
-    assert said(ask(desk, "POST /api/chat", {"model": "a", "keep_alive": 0}))[1]["done_reason"] == "unload"
+    assert said(done(desk, "POST /api/chat", {"model": "a", "keep_alive": 0}))[1]["done_reason"] == "unload"
     assert names(desk, "/api/ps") == ["b:latest"]
-    ask(desk, "POST /api/chat", {"model": "a", "messages": [{}]})
+    done(desk, "POST /api/chat", {"model": "a", "messages": [{}]})
     assert names(desk, "/api/ps") == ["b:latest", "a:latest"]

@@ -34,7 +34,7 @@ def version(address: str) -> bytes:
 def test_it_prints_its_address_and_ends_when_it_is_told(number: signal.Signals, tmp_path: Path) -> None:
     script = tmp_path / "script.yaml"
     script.write_text("version: 9.9.9")
-    process, address = started("--script", str(script))
+    process, address = started("--script", str(script), "--name", "gpu1")
     with process:
         assert address.startswith("http://127.0.0.1:")
         assert version(address) == b'{"version":"9.9.9"}'
@@ -59,10 +59,10 @@ def test_killed_it_is_gone(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--script", "/nowhere.yaml"], "error: the script /nowhere.yaml cannot be read: No such file or directory\n"),
-        (["--socket", "/nowhere/s"], "error: "),
+        (["--socket", "/nowhere/s"], "error: the socket /nowhere/s cannot be made: "),
     ],
 )
 def test_what_cannot_be_started(arguments: list[str], message: str) -> None:
     done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=SECONDS, check=False)
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(message)

@@ -1,6 +1,7 @@
 """What is played in, Ollama's answers out."""
 
 import json
+from math import inf
 from typing import Any
 
 import pytest
@@ -160,7 +161,8 @@ def test_listings() -> None:
         "details": {**details, "context_length": 512, "embedding_length": 4},
         "capabilities": ["completion"],
     }
-    (process,) = value(ollama.ps([model]))["models"]
+    process, other = value(ollama.ps([(model, inf), (model, 1e9 + 0.25)]))["models"]
+    assert other == process | {"expires_at": "2001-09-09T01:46:40.250000Z"}
     assert process == {
         "name": "tiny:latest",
         "model": "tiny:latest",

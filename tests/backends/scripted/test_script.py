@@ -18,6 +18,8 @@ from arriero.backends.scripted.script import (
     ToolCall,
     Usage,
     When,
+    named,
+    parse_rules,
     parse_script,
     pieces,
     read_script,
@@ -34,13 +36,14 @@ def test_every_word_of_a_script() -> None:
     script = parse_script(
         """
         speaks: [openai]
+        name: gpu 1
         version: "1.2.3"
         key: secret
         models:
           - {name: tiny, capabilities: [embedding], context_length: 512, embedding_length: 4, size_bytes: 9,
-             loaded: true}
+             loaded: true, load_ms: 1500}
         rules:
-          - when: {method: post, path: /v1/*, model: tiny*, contains: weather, call: [1, 3]}
+          - when: {method: post, path: [/v1/*, /], model: tiny*, contains: weather, call: [1, 3], every: 2, times: 4}
             play:
               say: [Hel, lo]
               think: hm
@@ -60,6 +63,7 @@ def test_every_word_of_a_script() -> None:
     )
     assert script == Script(
         speaks=("openai",),
+        name="gpu 1",
         version="1.2.3",
         key="secret",
         models=(
@@ -70,6 +74,7 @@ def test_every_word_of_a_script() -> None:
                 embedding_length=4,
                 size_bytes=9,
                 loaded=True,
+                load_ms=1500,
             ),
         ),
         rules=(
@@ -102,7 +107,7 @@ def test_every_word_of_a_script() -> None:
                         framing="close",
                     ),
                 ),
-                When("post", "/v1/*", "tiny*", "weather", (1, 3)),
+                When("post", ("/v1/*", "/"), "tiny*", "weather", (1, 3), 2, 4),
             ),
         ),
     )
@@ -118,6 +123,13 @@ def test_every_word_of_a_script() -> None:
         ("speaks: []", "the script: speaks names no dialect"),
         ("speaks: [anthropic]", "the script: Invalid enum value 'anthropic' - at `$.speaks[0]`"),
         ("[", "the script is not YAML: while parsing a flow node"),
+        ("[" * 5000, "the script is not YAML: it is nested too deeply"),
+        ("version: 2020-13-45", "the script is not YAML: month must be in 1..12"),
+        ('name: "a\\nb"', "the script: the name 'a\\nb' has to be printable ASCII: it goes into a header"),
+        ("name: ' a'", "the script: the name ' a' has to be printable ASCII"),
+        ("name: ''", "the script: the name '' has to be printable ASCII"),
+        ("rules: [{when: {times: 0}}]", "the script: Expected `int` >= 1 - at `$.rules[0].when.times`"),
+        ("models: [{name: a, load_ms: -1}]", "the script: Expected `float` >= 0.0 - at `$.models[0].load_ms`"),
         ("hello", "the script: Expected `object`, got `str`"),
         ("rules: [{play: {bytes: nowhere.txt}}]", "the script: the recording nowhere.txt cannot be read: No such file"),
     ],
@@ -150,6 +162,9 @@ def test_files(tmp_path: Path) -> None:
         (When(path="/api/chat"), True),
         (When(path="/api/*"), True),
         (When(path="/v1/*"), False),
+        (When(path=("/v1/*", "/api/*")), True),
+        (When(path=("/v1/*", "/")), False),
+        (When(path=()), False),
         (When(model="TINY:*"), True),
         (When(model="big"), False),
         (When(contains="¿qué?"), True),
@@ -168,6 +183,49 @@ def test_a_model_is_asked_for_where_none_is_named() -> None:
 @pytest.mark.parametrize(("call", "numbers"), [(None, [1, 2, 3]), (2, [2]), ((1, 3), [1, 3]), ((), [])])
 def test_counts(call: int | tuple[int, ...] | None, numbers: list[int]) -> None:
     assert [number for number in (1, 2, 3) if When(call=call).counts(number)] == numbers
+
+
+@pytest.mark.parametrize(
+    ("when", "numbers"),
+    [
+        (When(times=2), [1, 2]),
+        (When(every=3), [3, 6]),
+        (When(every=2, times=2), [2, 4]),
+        (When(call=(1, 5), times=3), [1]),
+        (When(every=2, call=(3, 4)), [4]),
+    ],
+)
+def test_every_and_times(when: When, numbers: list[int]) -> None:
+    assert [number for number in range(1, 8) if when.counts(number)] == numbers
+
+
+@pytest.mark.parametrize(
+    ("play", "said"),
+    [
+        (Play(), "Hello from gpu1! This is a scripted answer: no model has read your question."),
+        (Play(say="{name}, {name}: {"), "gpu1, gpu1: {"),
+        (Play(say=("I am {name}", "{na", "me}")), ("I am gpu1", "{na", "me}")),
+        (Play(say=""), ""),
+        (Play(think="{name}"), None),
+        (Play(call=(ToolCall("f"),)), None),
+    ],
+)
+def test_a_name(play: Play, said: str | tuple[str, ...] | None) -> None:
+    assert named(play, "gpu1").say == said
+    assert named(play, None) is play
+
+
+def test_rules_of_a_command(tmp_path: Path) -> None:
+    rule = Rule(Play(say="a"), When(path="/x"))
+    assert parse_rules("{when: {path: /x}, play: {say: a}}", None, "it") == (rule,)
+    assert parse_rules('{"rules": [{"when": {"path": "/x"}, "play": {"say": "a"}}, {}]}', None, "it") == (rule, Rule())
+    assert parse_rules("rules: []", None, "it") == ()
+    (tmp_path / "in").write_bytes(b"1")
+    (tmp_path / "out").symlink_to("/etc/hostname")
+    assert parse_rules("play: {bytes: in}", tmp_path, "it")[0].play.exact == b"1"
+    for file in ("out", "../in", "/in"):
+        with pytest.raises(ScriptError, match="is not in the folder of the script; use raw"):
+            parse_rules(f"play: {{bytes: {file}}}", tmp_path, "it")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 
 from arriero.backends.scripted.desk import Desk
 from arriero.backends.scripted.reply import Reply
-from arriero.backends.scripted.script import Delay, Fault, Form, Play, Rule, Script, When
+from arriero.backends.scripted.script import Delay, Fault, Form, Model, Play, Rule, Script, When
 from arriero.backends.scripted.server import FILLER_BYTES, ScriptedServer
 
 SECONDS = 5.0
@@ -23,6 +23,7 @@ ANSWER = (
     b"HTTP/1.1 200 OK\r\nserver: scripted\r\ncontent-type: application/json; charset=utf-8\r\n"
     b"content-length: 20\r\n\r\n" + NUMBER
 )
+SLOW_CHAT = (Rule(Play(delay_ms=Delay(piece=10_000)), When(path="/api/chat")),)
 
 
 def playing(play: Play) -> Script:
@@ -145,6 +146,46 @@ async def test_a_unix_socket(tmp_path: Path) -> None:
     assert await reader.read() == b""
     writer.close()
     assert not (tmp_path / "s").exists()
+
+
+async def test_many_streams_at_once() -> None:
+    async with serving(playing(Play(say="one two three", delay_ms=Delay(piece=10)))) as server:
+        answers = await asyncio.gather(*(exchange(server, CHAT) for _ in range(200)))
+        assert [answer.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n") for answer in answers] == [True] * 200
+        assert (server.seen.requests, server.seen.in_flight, server.seen.gone) == (200, 0, 0)
+
+
+async def test_a_port_can_be_had_again_at_once() -> None:
+    async with serving() as server:
+        reader, writer = await dial(server)
+        port = int(server.address.rpartition(":")[2])
+        await server.close()
+        assert await server.start(port=port) == f"http://127.0.0.1:{port}"
+        assert await exchange(server, VERSION.replace(b"host", b"connection: close\r\nhost")) == closed(ANSWER)
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def test_the_last_requests_are_kept() -> None:
+    async with asyncio.timeout(SECONDS), ScriptedServer(kept=2) as server:
+        for number in range(3):
+            await exchange(server, b"GET /%d HTTP/1.1\r\nconnection: close\r\n\r\n" % number)
+        assert [received.path for received in server.requests] == ["/1", "/2"]
+        assert (server.seen.requests, server.seen.paths) == (3, {"/0": 1, "/1": 1, "/2": 1})
+
+
+async def test_a_model_is_in_use_until_its_answer_ends_or_its_reader_leaves() -> None:
+    async with serving(Script(models=(Model(name="scripted", load_ms=30),), rules=SLOW_CHAT)) as server:
+        reader, writer = await dial(server)
+        writer.write(post("/api/chat", {"model": "scripted", "messages": [{}], "keep_alive": 0}))
+        assert server.desk.memory.loaded() == ()
+        await reader.readuntil(b"\r\n\r\n")
+        assert [key for key, _ in server.desk.memory.loaded()] == ["scripted:latest"]
+        writer.transport.abort()
+        async with asyncio.timeout(SECONDS):
+            while server.desk.memory.loaded():  # noqa: ASYNC110 - nobody sets an event for it
+                await asyncio.sleep(0.002)
+        assert (server.seen.in_flight, server.seen.gone) == (0, 1)
 
 
 # ---- plays ---------------------------------------------------------------------------------------------------------

@@ -305,6 +305,23 @@ def test_show_of_an_ollama_server_goes_out_as_it_came() -> None:
     assert read["system"] == "s"
 
 
+WRONG_TYPES = (
+    b'{"modified_at":17,"size":"big","details":"none","capabilities":"all","expires_at":"never","size_vram":1.5}',
+    b'{"modified_at":"2026-02-30T00:00:00Z","size":-5,"details":[],"capabilities":[5],"expires_at":5,"size_vram":"5"}',
+    b'{"modified_at":"","details":{"families":"x","parameter_size":7,"family":[],"context_length":"8k"},"size_vram":-1}',
+    b'{"modified_at":"2026-01-02","details":{"families":[1],"format":1,"parent_model":{},"quantization_level":4}}',
+)
+
+
+@pytest.mark.parametrize("native", WRONG_TYPES)
+def test_a_value_of_a_wrong_type_is_not_told_on(native: bytes) -> None:
+    """A client that checks types refuses the whole list for it, that of all other backends too."""
+    said, silent = (ModelCard(id="x", native=told) for told in (Raw(native), None))
+    assert catalog.tags(listed(said)) == catalog.tags(listed(silent))
+    process = [[("x:latest", LoadedModel(card=silent, native=told))] for told in (Raw(native), None)]
+    assert catalog.ps(process[0], NOW) == catalog.ps(process[1], NOW)
+
+
 @pytest.mark.parametrize("native", [b'{"model_info":{}}', b'{"model_info":null,"capabilities":null,"details":null}'])
 def test_what_an_old_ollama_server_leaves_out_is_filled_in(native: bytes) -> None:
     read = shown(ModelDetail(card=ModelCard(id="x", native=Raw(native))))

@@ -1,13 +1,16 @@
 """An Ollama server's listings in, catalog values out."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import inf
+from typing import Any
 
 import pytest
 from msgspec import Raw
+from msgspec.structs import replace
 
-from arriero.canonical.catalog import Capability, LoadedModel, ModelCard, ModelDetail
+from arriero.canonical.catalog import Capability, Listed, LoadedModel, ModelCard, ModelDetail
+from arriero.dialects.ollama import catalog
 from arriero.dialects.ollama.catalog_reading import read_ps, read_show, read_tags, read_version
 from arriero.errors import BackendBroken
 
@@ -55,7 +58,38 @@ def card(**changes: object) -> ModelCard:
 
 
 def test_tags() -> None:
-    assert read_tags(body({"models": [TAG]})) == (card(native=Raw(body(TAG))),)
+    left = {"modified_at": TAG["modified_at"], "capabilities": TAG["capabilities"]}
+    assert read_tags(body({"models": [TAG]})) == (card(native=Raw(body(left))),)
+
+
+def test_an_entry_that_is_all_on_the_card_is_not_held_twice() -> None:
+    told = {**TAG, "capabilities": ["completion", "tools"]}
+    del told["modified_at"]
+    assert read_tags(body({"models": [told]})) == (card(modified_at=None),)
+
+
+ODD: list[Any] = [None, "", 0, -1, [], {}, "odd", 7, 1.5, True, ["llama"], ["llama", "clip"], ["", 3], ["tools"]]
+PLAIN = {**TAG, "capabilities": ["completion", "tools"]}
+
+
+def changed() -> Iterator[dict[str, Any]]:
+    """A plain entry with one member of it, or of its details, gone or odd."""
+    details = PLAIN["details"]
+    assert isinstance(details, dict)
+    for key in (*PLAIN, "new"):
+        if key not in ("name", "model"):
+            yield {name: value for name, value in PLAIN.items() if name != key}
+            yield from ({**PLAIN, key: value} for value in ODD)
+    for key in (*details, "new"):
+        yield {**PLAIN, "details": {name: value for name, value in details.items() if name != key}}
+        yield from ({**PLAIN, "details": {**details, key: value}} for value in ODD)
+
+
+def test_a_listing_says_the_same_as_if_the_whole_entry_had_been_kept() -> None:
+    for entry in changed():
+        (read,) = read_tags(body({"models": [entry]}))
+        kept = replace(read, native=Raw(body(entry)))
+        assert json.loads(catalog.tags([Listed("x", read)])) == json.loads(catalog.tags([Listed("x", kept)])), entry
 
 
 @pytest.mark.parametrize(
@@ -75,6 +109,14 @@ def test_what_is_not_told_is_unknown(entry: dict[str, object], read: ModelCard) 
     assert {name: getattr(found, name) for name in found.__struct_fields__ if name != "native"} == {
         name: getattr(read, name) for name in read.__struct_fields__ if name != "native"
     }
+
+
+@pytest.mark.parametrize("size", [-5, 10**40, "big", True])
+def test_a_size_that_nothing_has_is_unknown(size: object) -> None:
+    (read,) = read_tags(body({"models": [{**TAG, "size": size}]}))
+    assert read.size_bytes is None
+    (entry,) = json.loads(catalog.tags([Listed("tiny:latest", read)]))["models"]
+    assert entry["size"] == catalog.INVENTED_SIZE_BYTES
 
 
 def test_an_empty_list() -> None:

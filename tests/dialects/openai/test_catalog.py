@@ -63,7 +63,7 @@ OPENROUTER = {
     "architecture": {"input_modalities": ["text", "image", "audio"], "output_modalities": ["text"]},
     "top_provider": {"context_length": 65536, "max_completion_tokens": 8192},
     "supported_parameters": ["tools", "include_reasoning", "max_tokens"],
-    "pricing": {"prompt": "0"},
+    "pricing": {"prompt": "0", "completion": "0.0000025", "request": "0"},
 }
 
 ENTRIES: dict[str, tuple[str, Any, ModelCard]] = {
@@ -82,7 +82,14 @@ ENTRIES: dict[str, tuple[str, Any, ModelCard]] = {
             context_length=65536,
             max_output_tokens=8192,
             capabilities=TALKS | {C.VISION, C.AUDIO, C.TOOLS, C.THINKING},
+            input_price=0.0,
+            output_price=2.5,
         ),
+    ),
+    "OpenRouter, a router whose price depends": (
+        "openrouter",
+        {"id": "x/auto", "pricing": {"prompt": "-1", "completion": "cheap"}},
+        ModelCard(id="x/auto"),
     ),
     "OpenRouter, embeddings": (
         "openrouter",
@@ -208,8 +215,16 @@ ENTRIES: dict[str, tuple[str, Any, ModelCard]] = {
     ),
     "Together": (
         "together",
-        {"id": "a/b", "type": "chat", "organization": "a", "display_name": "B", "context_length": 8192, "created": 0},
-        ModelCard(id="a/b", owned_by="a", display_name="B", context_length=8192),
+        {
+            "id": "a/b",
+            "type": "chat",
+            "organization": "a",
+            "display_name": "B",
+            "context_length": 8192,
+            "created": 0,
+            "pricing": {"input": 0.18, "output": 0.2},
+        },
+        ModelCard(id="a/b", owned_by="a", display_name="B", context_length=8192, input_price=0.18, output_price=0.2),
     ),
     "Together, embeddings": (
         "together",

@@ -10,7 +10,7 @@ from arriero.backends.base import Want
 from arriero.backends.engine.engine import Engine
 from arriero.backends.engine.instance import Lease
 from arriero.backends.engine.models import model_id
-from arriero.backends.http.call import Call, Headers, Timeouts
+from arriero.backends.http.call import Call, Headers, Rendered, Timeouts
 from arriero.canonical.catalog import Capability, LoadedModel, ModelCard, ModelDetail
 from arriero.canonical.requests import EmbedRequest
 from arriero.dialects.profiles import profile_of
@@ -82,6 +82,7 @@ class EngineBackend:
     curated = True
     forwards_client = False
     silent = True
+    private: frozenset[bytes] = frozenset()
     error_type = "engine_error"
 
     def __init__(
@@ -104,6 +105,7 @@ class EngineBackend:
         self.profile = profile_of("engine")
         self.roots: Mapping[str, str] = {"openai": "/v1"}
         self.headers: Headers = ((b"content-type", b"application/json"), (b"accept-encoding", b"identity"))
+        self.rendered = Rendered.of(self.headers)
         self.engine = Engine(
             name,
             models_dir,
@@ -133,6 +135,9 @@ class EngineBackend:
             await self.engine.unload(model)
         else:
             (await self.engine.acquire(model)).release(keep_alive)
+
+    async def check(self) -> None:
+        """Nothing to ask: it is here."""
 
     async def list_models(self) -> tuple[ModelCard, ...]:
         """The models directory as it is now, and the demo model; none where no engine is installed."""

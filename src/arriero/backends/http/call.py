@@ -4,6 +4,8 @@ Only values and protocols live here; sockets live in `connection`, their keeping
 """
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Protocol
 
 from msgspec import Struct
@@ -12,6 +14,25 @@ from arriero.errors import BackendError
 
 Headers = tuple[tuple[bytes, bytes], ...]
 """Header fields in wire order, names in lower case."""
+
+
+OF_THE_TRANSPORT = frozenset({b"host", b"transfer-encoding", b"content-length"})
+"""Fields that nobody else may set."""
+
+
+class Rendered(Struct, frozen=True, gc=False):
+    """Header lines that were written before, without the last line end; `count` of them. A value with a line break of
+    its own makes the count wrong, which the transport finds.
+    """
+
+    text: bytes = b""
+    count: int = 0
+
+    @classmethod
+    def of(cls, headers: Headers) -> "Rendered":
+        """These fields, but for the transport's own."""
+        lines = [b": ".join(field) for field in headers if field[0] not in OF_THE_TRANSPORT]
+        return cls(b"\r\n".join(lines), len(lines))
 
 
 class Timeouts(Struct, frozen=True):
@@ -24,13 +45,20 @@ class Timeouts(Struct, frozen=True):
 
 
 class Call(Struct, frozen=True):
-    """One request. `target` is what stands in the request line. A streamed `body` is sent chunked, never gathered."""
+    """One request. `target` is what stands in the request line. A streamed `body` is sent chunked, never gathered.
+    `rendered` are fields besides `headers`.
+
+    `once`: it must not be read twice. A kept connection may die unseen, and then nobody knows whether the request was
+    read: it goes out on a fresh one.
+    """
 
     method: str
     target: str
     headers: Headers = ()
     body: bytes | AsyncIterator[bytes] = b""
     timeouts: Timeouts | None = None
+    once: bool = False
+    rendered: Rendered | None = None
 
 
 class Head(Struct, frozen=True):
@@ -45,6 +73,31 @@ class Head(Struct, frozen=True):
             if key == name:
                 return value
         return None
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """The seconds after which the sender wants to be asked again, if it says so: a number, or a date after its
+        own `Date`.
+        """
+        told = self.get(b"retry-after")
+        if told is None:
+            return None
+        if told.isdigit():
+            return min(float(told), MOST_SECONDS)
+        then, now = (_moment(field) for field in (told, self.get(b"date") or b""))
+        return None if then is None or now is None else min(max(0.0, (then - now).total_seconds()), MOST_SECONDS)
+
+
+MOST_SECONDS = 1e9
+"""A longer time is as good as this: thirty years. A field of four hundred digits would be infinite."""
+
+
+def _moment(field: bytes) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(field.decode("latin-1"))
+    except (ValueError, OverflowError):  # the second is for a year or a zone of twenty digits
+        return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 class Receiver(Protocol):

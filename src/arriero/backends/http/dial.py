@@ -55,7 +55,7 @@ class Dialer:
     @property
     def _failed(self) -> str:
         way = f" through the proxy {self._proxy.address}" if self._proxy is not None else ""
-        return f"cannot reach {self._origin.address}{way}"
+        return f"cannot reach {self._origin.place}{way}"
 
     async def _open(self, attempt: "_Attempt", limit: float | None) -> None:
         loop = asyncio.get_running_loop()
@@ -173,10 +173,11 @@ async def _connect(
     limit: float | None,
 ) -> None:
     """Each address of the host in turn; the last one's error is raised. A silent one gets its share of the limit."""
+    host = origin.dialed or origin.host
     try:
-        addresses = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        addresses = socket.getaddrinfo(host, origin.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:  # A name, not an address: that is looked up in a thread.
-        addresses = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+        addresses = await loop.getaddrinfo(host, origin.port, type=socket.SOCK_STREAM)
     for i, address in enumerate(addresses):
         last = i == len(addresses) - 1
         share = None if last or limit is None else limit / len(addresses)

@@ -14,6 +14,8 @@ _PATH_SAFE = "/%:@!$&'()*+,;=~-._"
 class Origin:
     """A parsed base URL. `path` has no trailing slash and is empty for the root; `host` has no brackets.
 
+    `dialed` is one address of `host`, where connections go to that one alone: the `Host` field, the name in TLS and the
+    check of the certificate stay those of `host`.
     `authorization` is the value of an `Authorization` field made of the URL's user and password. It stands in no repr
     and in no message; the transport does not send it by itself.
     """
@@ -24,6 +26,7 @@ class Origin:
     path: str = ""
     socket_path: str | None = None
     authorization: bytes | None = field(default=None, repr=False)
+    dialed: str | None = None
 
     @classmethod
     def parse(cls, url: str) -> "Origin":
@@ -76,8 +79,9 @@ class Origin:
 
     @property
     def authority(self) -> str:
-        """`host:port`, always with the port: the target of a CONNECT."""
-        host = f"[{self.host.partition('%')[0]}]" if ":" in self.host else self.host
+        """What is dialed as `host:port`, always with the port: the target of a CONNECT."""
+        host = self.dialed or self.host
+        host = f"[{host.partition('%')[0]}]" if ":" in host else host
         return f"{host}:{self.port}"
 
     @property
@@ -88,6 +92,11 @@ class Origin:
     def address(self) -> str:
         """For people: the URL without path and credentials."""
         return f"unix://{self.socket_path}" if self.socket_path is not None else f"{self.scheme}://{self.netloc}"
+
+    @property
+    def place(self) -> str:
+        """For people: the same, with the address where one is dialed."""
+        return self.address if self.dialed is None else f"{self.address} at {self.dialed}"
 
     def target(self, path: str) -> str:
         """The request target of `path` (which begins with a slash) under the base."""

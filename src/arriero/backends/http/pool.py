@@ -120,7 +120,7 @@ class Pool:
     def open_idle(self, call: Call, receiver: Receiver) -> Upstream | None:
         """`open` for those who must not wait: on an idle connection, `None` if there is none."""
         head = self._heads.render(call)
-        connection = self._take()
+        connection = None if call.once else self._take()
         return None if connection is None else self._start(call, receiver, connection, head)
 
     async def open(self, call: Call, receiver: Receiver) -> Upstream:
@@ -130,7 +130,7 @@ class Pool:
         the receiver hears nothing. Every later failure is told to the receiver, never within `open` itself.
         """
         head = self._heads.render(call)
-        connection = self._take()
+        connection = None if call.once else self._take()
         if connection is None:
             timeouts = call.timeouts
             connection = await self.dial((self.timeouts if timeouts is None else timeouts).connect)

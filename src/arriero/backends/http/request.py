@@ -1,10 +1,9 @@
 """The bytes of a request's head. The caller gives the fields; only `host` and the framing are added here."""
 
-from arriero.backends.http.call import Call
+from arriero.backends.http.call import OF_THE_TRANSPORT, Call
 from arriero.errors import BadRequest
 
 _BODY_EXPECTED = frozenset({"POST", "PUT", "PATCH"})
-_OURS = frozenset({b"host", b"transfer-encoding", b"content-length"})
 _BREAKS = b"\r\n\0"
 
 
@@ -37,8 +36,12 @@ class RequestHeads:
             pieces = [f"{call.method} {self._prefix}{target} HTTP/1.1".encode("ascii"), self._fixed]
         except UnicodeEncodeError:
             raise BadRequest("the request target holds characters that are not ASCII") from None
+        lines = self._lines
+        if (rendered := call.rendered) is not None and rendered.count:
+            pieces.append(rendered.text)
+            lines += rendered.count - 1
         for field in call.headers:
-            if field[0] not in _OURS:
+            if field[0] not in OF_THE_TRANSPORT:
                 pieces.append(b": ".join(field))
         body = call.body
         if not isinstance(body, bytes):
@@ -46,7 +49,7 @@ class RequestHeads:
             pieces.append(b"transfer-encoding: chunked" if length is None else b"content-length: %d" % length)
         elif body or call.method in _BODY_EXPECTED:
             pieces.append(b"content-length: %d" % len(body))
-        lines = len(pieces) + self._lines - 2
+        lines += len(pieces) - 2
         pieces.append(b"\r\n")
         head = b"\r\n".join(pieces)
         # One pass in C over the head instead of two over each value: a line break that is not ours changes the count.

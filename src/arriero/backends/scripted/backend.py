@@ -1,6 +1,7 @@
 """The backend of kind `scripted`: starts its server on a private unix socket when it is first needed."""
 
 import asyncio
+import secrets
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -9,11 +10,11 @@ from pathlib import Path
 import msgspec
 
 from arriero.backends.base import Want
-from arriero.backends.http.call import Call, Headers, Timeouts
+from arriero.backends.http.call import Call, Headers, Rendered, Timeouts
 from arriero.backends.http.origin import Origin
 from arriero.backends.http.pool import Pool
 from arriero.backends.remote import FixedPlace
-from arriero.backends.scripted.script import Script, read_script
+from arriero.backends.scripted.script import Script, read_script, script_file
 from arriero.backends.scripted.server import ScriptedServer
 from arriero.canonical.catalog import LoadedModel, ModelCard, ModelDetail
 from arriero.dialects import backend_errors
@@ -21,6 +22,9 @@ from arriero.dialects.ollama import catalog as ollama_catalog
 from arriero.dialects.openai import catalog as openai_catalog
 from arriero.dialects.profiles import profile_of
 from arriero.errors import BackendUnreachable
+
+KEPT_REQUESTS = 16
+"""How many of the last requests `server.requests` has: they are for a look, and must not fill the memory."""
 
 _ROOTS = {"ollama": "", "openai": "/v1"}
 
@@ -32,10 +36,12 @@ class Scripted:
     error_type = "scripted_error"
     curated = False
     silent = False
+    private: frozenset[bytes] = frozenset()
 
     def __init__(self, name: str, *, script: Path | Script | None = None, timeouts: Timeouts | None = None) -> None:
         """Raises `ScriptError`, a `ValueError`."""
-        read = read_script(script.expanduser()) if isinstance(script, Path) else script or Script()
+        path = script_file(script.expanduser()) if isinstance(script, Path) else None
+        read = read_script(path) if path is not None else script if isinstance(script, Script) else Script()
         ollama = "ollama" in read.speaks
         self.name = name
         self.where = f"script {script}" if isinstance(script, Path) else "built-in script"
@@ -43,7 +49,11 @@ class Scripted:
         self.roots: Mapping[str, str] = {dialect: _ROOTS[dialect] for dialect in read.speaks}
         self.library = self.has_memory = ollama
         self.forwards_client = self.profile.forwards_client_address
-        self.server = ScriptedServer(read)
+        # The gateway adds the script's own key to what it forwards. With a key that nobody is told, no path that a
+        # client may send becomes a command.
+        self.command_key = secrets.token_hex(16)
+        folder = path.parent if path is not None else None
+        self.server = ScriptedServer(read, folder=folder, kept=KEPT_REQUESTS, command_key=self.command_key)
         self.headers: Headers = (
             (b"accept-encoding", b"identity"),
             (b"accept", b"*/*"),
@@ -52,6 +62,7 @@ class Scripted:
         )
         if read.key is not None:
             self.headers += ((b"authorization", f"Bearer {read.key}".encode("latin-1")),)
+        self.rendered = Rendered.of(self.headers)
         self._timeouts = timeouts or Timeouts()
         self._turn = asyncio.Lock()
         self._pool: Pool | None = None
@@ -70,12 +81,15 @@ class Scripted:
         """The server; waits only for its start. Raises `BackendUnreachable` where no socket can be made."""
         return FixedPlace(await self._ready(), want.model)
 
+    async def check(self) -> None:
+        """`/`, or `/v1/models` where the script speaks no Ollama."""
+        await self._ask("GET", "/" if "ollama" in self.roots else self._models_path)
+
     async def list_models(self) -> tuple[ModelCard, ...]:
         """`/api/tags`, or `/v1/models` where the script speaks no Ollama."""
         if "ollama" in self.roots:
             return ollama_catalog.read_tags(await self._ask("GET", "/api/tags"))
-        path = self.roots["openai"] + self.profile.models_path
-        return openai_catalog.read_models(await self._ask("GET", path), self.profile)
+        return openai_catalog.read_models(await self._ask("GET", self._models_path), self.profile)
 
     async def list_loaded(self) -> tuple[LoadedModel, ...]:
         """`/api/ps`; nothing is known where the script speaks no Ollama."""
@@ -105,11 +119,17 @@ class Scripted:
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
 
+    @property
+    def _models_path(self) -> str:
+        return self.roots["openai"] + self.profile.models_path
+
     async def _ask(self, method: str, path: str, body: bytes = b"") -> bytes:
         pool = await self._ready()
         head, answer = await pool.fetch(Call(method, path, self.headers, body))
         if head.status >= 300:
-            raise backend_errors.read_error(head.status, answer, self.error_type)
+            error = backend_errors.read_error(head.status, answer, self.error_type)
+            error.retry_after = head.retry_after_s
+            raise error
         return answer
 
     async def _ready(self) -> Pool:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 from urllib.parse import unquote
@@ -9,8 +10,9 @@ from urllib.parse import unquote
 import msgspec
 
 from arriero.backends.scripted import ollama, openai
+from arriero.backends.scripted.memory import Memory, read_keep_alive
 from arriero.backends.scripted.reply import Reply, dump, whole
-from arriero.backends.scripted.script import Model, Play, Script
+from arriero.backends.scripted.script import Model, Play, Rule, Script, named
 
 _OLLAMA_ROUTES: Mapping[str, tuple[str, ...]] = {
     "/": ("GET", "HEAD"),
@@ -40,19 +42,25 @@ Body: TypeAlias = dict[str, Any]
 
 
 class Desk:
-    """Answers requests by a script. `models`, `loaded` and `blobs` change as library operations come in."""
+    """Answers requests by a script. `models`, `memory` and `blobs` change as requests come in.
 
-    def __init__(self, script: Script) -> None:
+    `clock` is unix time in seconds.
+    """
+
+    def __init__(self, script: Script, clock: Callable[[], float] = time.time) -> None:
         self.script = script
-        self.models = {ollama.tagged(model.name).casefold(): model for model in script.models}
-        self.loaded = [ollama.tagged(model.name).casefold() for model in script.models if model.loaded]
+        self.models: dict[str, Model] = {}
+        self.memory = Memory(clock)
         self.blobs: set[str] = set()
-        self._counts = [0] * len(script.rules)
+        self._commanded: tuple[_Standing, ...] = ()
+        self._written = tuple(_Standing(rule) for rule in script.rules)
+        for model in script.models:
+            self.add(model)
         self._by_path: Mapping[str, Callable[[Body, Play], Reply]] = {
             "/": lambda body, play: Reply(200, "text/plain; charset=utf-8", (b"Ollama is running",)),
             "/api/version": lambda body, play: whole({"version": script.version}, content_type=ollama.WHOLE),
             "/api/tags": lambda body, play: ollama.tags(list(self.models.values())),
-            "/api/ps": lambda body, play: ollama.ps([self.models[key] for key in self.loaded if key in self.models]),
+            "/api/ps": lambda body, play: ollama.ps([(self.models[key], end) for key, end in self.memory.loaded()]),
             "/api/pull": self._pull,
             "/api/push": self._push,
             "/api/create": self._create,
@@ -61,23 +69,56 @@ class Desk:
             "/v1/models": lambda body, play: openai.models(list(self.models.values())),
         }
 
+    @property
+    def commanded(self) -> tuple[Rule, ...]:
+        """The rules that stand before the script's own."""
+        return tuple(standing.rule for standing in self._commanded)
+
+    def command(self, rules: tuple[Rule, ...]) -> None:
+        """From now on these stand before the script's own; those that stood there go."""
+        self._commanded = tuple(_Standing(rule) for rule in rules)
+
+    def add(self, model: Model) -> None:
+        """List a model; one of the same name goes."""
+        key = ollama.tagged(model.name).casefold()
+        self.models[key] = model
+        self.memory.forget(key)
+        if model.loaded:
+            self.memory.keep(key)
+
+    def remove(self, name: str) -> bool:
+        """Whether the model was there."""
+        key = ollama.tagged(name).casefold()
+        self.memory.forget(key)
+        return self.models.pop(key, None) is not None
+
     def answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> tuple[Play, Reply]:
-        """What is played, and the answer that it dresses. `headers` has names in lower case."""
+        """What is played, and the answer that it dresses. `headers` has names in lower case.
+
+        A reply that names a model is given to `ended` when it has been sent, or will not be.
+        """
         path = unquote(target.partition("?")[0])
         fields = _object(body)
-        play = self._play(method, path, fields, body)
-        reply = self._reply(method, path, headers, body, fields, play)
-        if play.status is not None or play.body is not None:
-            reply = _own(play, reply)
+        play = named(self._play(method, path, fields, body), self.script.name)
+        reply = _own(path, play)
+        if reply is None:
+            reply = self._reply(method, path, headers, body, fields, play)
+            if play.status is not None:
+                reply = msgspec.structs.replace(reply, status=play.status)
         return play, msgspec.structs.replace(reply, headers={**reply.headers, **play.headers})
+
+    def ended(self, reply: Reply) -> None:
+        """The answer was sent, or nobody waits for it any more."""
+        if reply.model is not None:
+            self.memory.release(reply.model)
 
     def _play(self, method: str, path: str, fields: Body, body: bytes) -> Play:
         model, text = _text(fields, "model", "name"), body.decode("utf-8", "replace")
-        for index, rule in enumerate(self.script.rules):
-            if rule.when.fits(method, path, model, text):
-                self._counts[index] += 1
-                if rule.when.counts(self._counts[index]):
-                    return rule.play
+        for standing in (*self._commanded, *self._written):
+            if standing.rule.when.fits(method, path, model, text):
+                standing.count += 1
+                if standing.rule.when.counts(standing.count):
+                    return standing.rule.play
         return Play()
 
     def _reply(
@@ -113,6 +154,26 @@ class Desk:
         return None
 
     def _infer(self, path: str, fields: Body, play: Play, model: Model, name: str) -> Reply:
+        if path == "/api/show":
+            return ollama.show(model)
+        try:
+            keep_alive = read_keep_alive(fields.get("keep_alive")) if path.startswith("/api/") else None
+        except ValueError as error:
+            return ollama.error(400, str(error))
+        key = ollama.tagged(model.name).casefold()
+        if path in ("/api/chat", "/api/generate"):
+            chatting = path == "/api/chat"
+            if not fields.get("messages" if chatting else "prompt"):
+                if keep_alive == 0:
+                    self.memory.unload(key)
+                    return ollama.loading(name, "unload", chatting=chatting)
+                return self._using(key, keep_alive, ollama.loading(name, "load", chatting=chatting))
+            for wanted, capability in (("tools", "tools"), ("think", "thinking")):
+                if fields.get(wanted) and capability not in model.capabilities:
+                    return ollama.error(400, f'"{name}" does not support {capability}')
+        return self._using(key, keep_alive, self._spoken(path, fields, play, model, name))
+
+    def _spoken(self, path: str, fields: Body, play: Play, model: Model, name: str) -> Reply:
         match path:
             case "/v1/chat/completions":
                 return openai.chat(play, fields, name)
@@ -120,25 +181,17 @@ class Desk:
                 return openai.completion(play, fields, name)
             case "/v1/embeddings":
                 return openai.embeddings(play, fields, name, model.embedding_length)
-            case "/api/show":
-                return ollama.show(model)
             case "/api/embed":
                 return ollama.embed(play, fields, name, model.embedding_length)
             case "/api/embeddings":
                 return ollama.embeddings(play, fields, model.embedding_length)
-        chatting = path == "/api/chat"
-        key = ollama.tagged(model.name).casefold()
-        self.loaded = [other for other in self.loaded if other != key]
-        if not fields.get("messages" if chatting else "prompt"):
-            if fields.get("keep_alive") == 0:
-                return ollama.loading(name, "unload", chatting=chatting)
-            self.loaded.append(key)
-            return ollama.loading(name, "load", chatting=chatting)
-        self.loaded.append(key)
-        for wanted, capability in (("tools", "tools"), ("think", "thinking")):
-            if fields.get(wanted) and capability not in model.capabilities:
-                return ollama.error(400, f'"{name}" does not support {capability}')
-        return ollama.chat(play, fields, name) if chatting else ollama.generate(play, fields, name)
+            case "/api/chat":
+                return ollama.chat(play, fields, name)
+        return ollama.generate(play, fields, name)
+
+    def _using(self, key: str, keep_alive: float | None, reply: Reply) -> Reply:
+        wait = self.memory.take(key, keep_alive, self.models[key].load_ms / 1000)
+        return msgspec.structs.replace(reply, model=key, wait_seconds=wait)
 
     # ---- library ---------------------------------------------------------------------------------------------------
 
@@ -180,7 +233,7 @@ class Desk:
         name = _text(fields, "model", "name")
         if not name:
             return ollama.error(400, "model is required")
-        if self.models.pop(ollama.tagged(name).casefold(), None) is None:
+        if not self.remove(name):
             return ollama.error(404, f"model '{name}' not found")
         return Reply(200, None, ())
 
@@ -199,7 +252,7 @@ class Desk:
 
     def _add(self, name: str, like: Model | None = None) -> None:
         model = msgspec.structs.replace(like, name=name, loaded=False) if like is not None else Model(name=name)
-        self.models[ollama.tagged(name).casefold()] = model
+        self.add(model)
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 
@@ -217,19 +270,33 @@ class Desk:
         return ollama.error(status, message)
 
 
-def _own(play: Play, reply: Reply) -> Reply:
-    """The script's own status and body; a status alone gets an error body that says so."""
+class _Standing:
+    """A rule, and how many requests have fitted it."""
+
+    __slots__ = ("count", "rule")
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.count = 0
+
+
+def _own(path: str, play: Play) -> Reply | None:
+    """The script's own answer; `None` where it leaves that to the server, which then does what it is asked to."""
     status = play.status if play.status is not None else 200
     match play.body:
         case None:
+            if play.exact is not None:
+                return Reply(status, None, ())
             if status < 400:
-                return msgspec.structs.replace(reply, status=status)
+                return None
+            if path.startswith("/api/"):
+                return ollama.error(status, f"scripted {status}")
             return whole({"error": {"message": f"scripted {status}", "type": "scripted", "code": status}}, status)
         case str() as text:
             kind = "text/html; charset=utf-8" if text.lstrip()[:1] == "<" else "text/plain; charset=utf-8"
             if text.lstrip()[:1] in ("{", "["):
                 kind = "application/json"
-            return Reply(status, kind, (text.encode(),))
+            return Reply(status, kind, (text.encode("utf-8", "replace"),))
         case value:
             return Reply(status, "application/json", (dump(value),))
 

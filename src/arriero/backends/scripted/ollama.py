@@ -1,6 +1,8 @@
 """The scripted server's Ollama answers, written plainly from the API's documentation."""
 
 import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from arriero.backends.scripted import openai
@@ -10,6 +12,7 @@ from arriero.backends.scripted.script import Model, Play
 WHOLE = "application/json; charset=utf-8"
 CREATED = "2026-01-02T03:04:05.678Z"
 FOREVER = "2318-01-02T03:04:05Z"
+_FOREVER_SECONDS = datetime.fromisoformat(FOREVER).timestamp()
 _LATEST = ":latest"
 
 
@@ -36,8 +39,8 @@ def tags(listed: list[Model]) -> Reply:
     return whole({"models": [_tag(model) for model in listed]}, content_type=WHOLE)
 
 
-def ps(loaded: list[Model]) -> Reply:
-    """GET /api/ps."""
+def ps(loaded: Sequence[tuple[Model, float]]) -> Reply:
+    """GET /api/ps: models, each with the unix time at which it goes; `inf` for never."""
     found = [
         {
             "name": tagged(model.name),
@@ -45,11 +48,11 @@ def ps(loaded: list[Model]) -> Reply:
             "size": model.size_bytes,
             "digest": digest(tagged(model.name)),
             "details": _details(),
-            "expires_at": FOREVER,
+            "expires_at": _time(end),
             "size_vram": model.size_bytes,
             "context_length": model.context_length,
         }
-        for model in loaded
+        for model, end in loaded
     ]
     return whole({"models": found}, content_type=WHOLE)
 
@@ -206,6 +209,12 @@ def progress(steps: list[dict[str, Any]], body: dict[str, Any], play: Play) -> R
     if _streams(play, body):
         return Reply(200, NDJSON, lines(steps, play.form), stream=True)
     return whole(steps[-1], 500 if "error" in steps[-1] else 200, JSON)
+
+
+def _time(seconds: float) -> str:
+    if seconds >= _FOREVER_SECONDS:
+        return FOREVER
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _details() -> dict[str, Any]:

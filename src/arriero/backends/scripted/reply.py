@@ -18,13 +18,18 @@ LINE_ENDS = {"lf": "\n", "crlf": "\r\n", "cr": "\r"}
 
 
 class Reply(Struct, frozen=True):
-    """An answer. `stream` says that the pieces are messages which are sent one by one."""
+    """An answer. `stream` says that the pieces are messages which are sent one by one.
+
+    `model` is in use until it ends, by its listed name; it begins `wait_seconds` late, because the model is loaded.
+    """
 
     status: int
     content_type: str | None
     pieces: tuple[bytes, ...]
     stream: bool = False
     headers: Mapping[str, str] = {}
+    model: str | None = None
+    wait_seconds: float = 0
 
 
 def whole(value: Any, status: int = 200, content_type: str = JSON) -> Reply:

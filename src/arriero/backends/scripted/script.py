@@ -4,14 +4,17 @@ import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 import yaml
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 SENTENCE = "Hello! This is a scripted answer: no model has read your question."
 """What is said where the script says nothing."""
+
+NAMED_SENTENCE = "Hello from {name}! This is a scripted answer: no model has read your question."
+"""The same of an instance that has a name."""
 
 MAX_RECORDING_BYTES = 64 * 1024 * 1024
 
@@ -33,8 +36,11 @@ Fault: TypeAlias = Literal[
     "bad_chunk",
     "slow",
 ]
+Count: TypeAlias = Annotated[int, Meta(ge=1)]
 Capability: TypeAlias = Literal["completion", "tools", "insert", "vision", "embedding", "thinking", "image", "audio"]
 
+_T = TypeVar("_T")
+_NAME = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 _PIECE = re.compile(r"\s*\S+|\s+$")
 
 
@@ -43,7 +49,10 @@ class ScriptError(ValueError):
 
 
 class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A model that the server lists. `size_bytes` is made up, and the same for everyone."""
+    """A model that the server lists. `size_bytes` is made up, and the same for everyone.
+
+    `loaded` says that it is in memory from the start. Where it is not, the first request waits `load_ms`.
+    """
 
     name: str
     capabilities: tuple[Capability, ...] = ("completion", "tools", "thinking", "vision")
@@ -51,31 +60,37 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     embedding_length: int = 8
     size_bytes: int = 1_234_567
     loaded: bool = False
+    load_ms: Annotated[float, Meta(ge=0)] = 0
 
 
 class When(Struct, frozen=True, forbid_unknown_fields=True):
     """Which requests a rule is for; every word that is there has to fit. `path` and `model` are globs.
 
-    `contains` is looked for in the body as text. `call` counts the requests that fit the other words, from 1.
+    Of several `path`s one has to fit. `contains` is looked for in the body as text. `call`, `every` and `times` count
+    the requests that fit the other words, from 1: these calls, every n-th one, only so often.
     """
 
     method: str | None = None
-    path: str | None = None
+    path: str | tuple[str, ...] | None = None
     model: str | None = None
     contains: str | None = None
     call: int | tuple[int, ...] | None = None
+    every: Count = 1
+    times: Count | None = None
 
     def fits(self, method: str, path: str, model: str | None, body: str) -> bool:
         """Whether a request fits, its number aside."""
         return (
             (self.method is None or self.method.upper() == method)
-            and (self.path is None or fnmatchcase(path, self.path))
+            and (self.path is None or any(fnmatchcase(path, glob) for glob in _several(self.path)))
             and (self.model is None or (model is not None and fnmatchcase(model.casefold(), self.model.casefold())))
             and (self.contains is None or self.contains in body)
         )
 
     def counts(self, number: int) -> bool:
         """Whether the `number`-th request that fits is meant."""
+        if number % self.every or (self.times is not None and number // self.every > self.times):
+            return False
         match self.call:
             case None:
                 return True
@@ -191,8 +206,12 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A whole script. `key` is the API key that a request must carry. `version` is the Ollama version it claims."""
+    """A whole script. `key` is the API key that a request must carry. `version` is the Ollama version it claims.
 
+    `name` tells one instance from another: answers carry it in a header, and it stands for `{name}` in what is said.
+    """
+
+    name: str | None = None
     speaks: tuple[Literal["ollama", "openai"], ...] = ("ollama", "openai")
     version: str = "0.12.3"
     key: str | None = None
@@ -205,10 +224,26 @@ def pieces(said: str | tuple[str, ...]) -> tuple[str, ...]:
     return tuple(_PIECE.findall(said)) if isinstance(said, str) else said
 
 
+def named(play: Play, name: str | None) -> Play:
+    """The play as the instance `name` says it; the same without a name."""
+    if name is None:
+        return play
+    said = play.say
+    if said is None:
+        if play.call or play.think is not None:
+            return play
+        said = NAMED_SENTENCE
+    if isinstance(said, str):
+        return msgspec.structs.replace(play, say=said.replace("{name}", name))
+    return msgspec.structs.replace(play, say=tuple(piece.replace("{name}", name) for piece in said))
+
+
+# ---- reading -------------------------------------------------------------------------------------------------------
+
+
 def read_script(path: Path) -> Script:
     """The script of a file (or of `script.yaml` in a folder), recordings and all. Raises `ScriptError`."""
-    if path.is_dir():
-        path = path / "script.yaml"
+    path = script_file(path)
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -216,39 +251,97 @@ def read_script(path: Path) -> Script:
     return parse_script(text, path.parent, str(path))
 
 
+def script_file(path: Path) -> Path:
+    """The file that a path means; recordings lie in its folder."""
+    return path / "script.yaml" if path.is_dir() else path
+
+
 def parse_script(text: str, folder: Path | None = None, shown: str = "the script") -> Script:
     """The script of a YAML or JSON text. `folder` is where recordings lie. Raises `ScriptError`."""
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ScriptError(f"{shown} is not YAML: {error}") from None
-    try:
-        script = msgspec.convert(data if data is not None else {}, Script)
-    except msgspec.ValidationError as error:
-        raise ScriptError(f"{shown}: {error}") from None
+    data = parse_yaml(text, shown)
+    script = convert(data if data is not None else {}, Script, shown)
     if not script.speaks:
         raise ScriptError(f"{shown}: speaks names no dialect")
-    rules = tuple(_with_recording(rule, folder, shown) for rule in script.rules)
+    if script.name is not None:
+        check_name(script.name, shown)
+    rules = tuple(_with_recording(rule, folder or Path(), shown) for rule in script.rules)
     return msgspec.structs.replace(script, rules=rules)
 
 
-def _with_recording(rule: Rule, folder: Path | None, shown: str) -> Rule:
+def parse_rules(text: str, folder: Path | None, shown: str) -> tuple[Rule, ...]:
+    """The rules of a command: `{rules: [...]}`, or one `{when: ..., play: ...}`. Raises `ScriptError`.
+
+    A command comes from outside: its recordings are files below `folder`, where there is one, and no others.
+    """
+    data = parse_yaml(text, shown)
+    if not data:
+        raise ScriptError(f"{shown}: says nothing; give rules, or a play with its when")
+    if isinstance(data, dict) and "rules" in data:
+        rules = convert(data, _Rules, shown).rules
+    else:
+        rules = (convert(data, Rule, shown),)
+    for rule in rules:
+        if rule.play.file is not None and not _lies_below(rule.play.file, folder):
+            raise ScriptError(f"{shown}: the recording {rule.play.file} is not in the folder of the script; use raw")
+    return tuple(_with_recording(rule, folder or Path(), shown) for rule in rules)
+
+
+def parse_yaml(text: str, shown: str) -> Any:
+    """The value of a YAML or JSON text, `None` for an empty one. Raises `ScriptError`."""
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError is a date that is none
+        raise ScriptError(f"{shown} is not YAML: {error}") from None
+    except RecursionError:
+        raise ScriptError(f"{shown} is not YAML: it is nested too deeply") from None
+
+
+def convert(data: Any, kind: type[_T], shown: str, *, strict: bool = True) -> _T:
+    """A value of `kind`; where not `strict`, numbers may be texts. Raises `ScriptError` that says where it is wrong."""
+    try:
+        return msgspec.convert(data, kind, strict=strict)
+    except msgspec.ValidationError as error:
+        raise ScriptError(f"{shown}: {error}") from None
+
+
+def check_name(name: str, shown: str) -> None:
+    """Raises `ScriptError` where an instance cannot have this name."""
+    if _NAME.fullmatch(name) is None:
+        raise ScriptError(f"{shown}: the name {name!r} has to be printable ASCII: it goes into a header")
+
+
+class _Rules(Struct, frozen=True, forbid_unknown_fields=True):
+    rules: tuple[Rule, ...]
+
+
+def _lies_below(file: str, folder: Path | None) -> bool:
+    try:
+        return folder is not None and (folder / file).resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError):  # a loop of links; a zero byte
+        return False
+
+
+def _with_recording(rule: Rule, folder: Path, shown: str) -> Rule:
     play = rule.play
     if play.exact is not None:
         raise ScriptError(f"{shown}: Object contains unknown field `exact`")
     if play.raw is not None:
-        recording = play.raw.encode()
+        recording = play.raw.encode("utf-8", "replace")
     elif play.file is not None:
-        path = (folder or Path()) / play.file
+        path = folder / play.file
         try:
             if path.stat().st_size > MAX_RECORDING_BYTES:
                 raise ScriptError(f"{shown}: the recording {play.file} has more than {MAX_RECORDING_BYTES} bytes")
             recording = path.read_bytes()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise ScriptError(f"{shown}: the recording {play.file} cannot be read: {_reason(error)}") from None
     else:
         return rule
     return msgspec.structs.replace(rule, play=msgspec.structs.replace(play, exact=recording))
+
+
+def _several(words: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (words,) if isinstance(words, str) else words
 
 
 def _reason(error: Exception) -> str:

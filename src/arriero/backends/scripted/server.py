@@ -1,23 +1,28 @@
 """The scripted server itself: a small HTTP/1.1 server on a loopback port or a unix socket.
 
 It reads requests by the rules and answers as it is told to, which may be against them. What it has received is kept in
-`requests`, so that a test can say what went out.
+`requests`, so that a test can say what went out. Requests below `/_scripted/` are commands, and stand in no list.
 """
 
 import asyncio
 import socket
 import struct
+from collections import deque
 from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import cast
 
 import httptools
+import msgspec
 
+from arriero.backends.scripted.commands import Commands, is_command
 from arriero.backends.scripted.desk import Desk
 from arriero.backends.scripted.reply import Reply
 from arriero.backends.scripted.script import Delay, Play, Script
+from arriero.backends.scripted.seen import Seen
 
+BACKLOG = 1024
 FILLER_BYTES = 100_000
 SLOW_SECONDS = 0.001
 MAX_BODY_BYTES = 1024 * 1024 * 1024
@@ -26,16 +31,17 @@ MAX_BODY_BYTES = 1024 * 1024 * 1024
 class Received:
     """A request. `headers` has names in lower case, the last of several wins. `gone`: its sender left before the end.
 
-    `done` says that the answer was sent as far as the script wanted it.
+    `done` says that the answer was sent as far as the script wanted it, `command` that it is one below `/_scripted/`.
     """
 
-    __slots__ = ("body", "done", "gone", "headers", "method", "path")
+    __slots__ = ("body", "command", "done", "gone", "headers", "method", "path")
 
     def __init__(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> None:
         self.method = method
         self.path = path
         self.headers = headers
         self.body = body
+        self.command = is_command(path)
         self.gone = False
         self.done = False
 
@@ -44,11 +50,26 @@ class Received:
 
 
 class ScriptedServer:
-    """Plays a script. Used from one event loop; `close` leaves no task and no socket behind."""
+    """Plays a script. Used from one event loop; `close` leaves no task and no socket behind.
 
-    def __init__(self, script: Script | None = None) -> None:
-        self.desk = Desk(script or Script())
-        self.requests: list[Received] = []
+    `folder` is where the recordings of commands lie. `kept` says how many of the last `requests` are kept, bodies and
+    all; all of them where it is `None`. Commands have to carry `command_key`, or else the script's key.
+    """
+
+    def __init__(
+        self,
+        script: Script | None = None,
+        *,
+        folder: Path | None = None,
+        kept: int | None = None,
+        command_key: str | None = None,
+    ) -> None:
+        script = script or Script()
+        self.desk = Desk(script)
+        self.seen = Seen()
+        self.commands = Commands(self.desk, self.seen, folder=folder, key=command_key or script.key)
+        self.requests: deque[Received] = deque(maxlen=kept)
+        self.mark: Mapping[str, str] = {"x-scripted-name": script.name} if script.name is not None else {}
         self.connections = 0
         self.peers: set[_Peer] = set()
         self.address = ""
@@ -59,11 +80,13 @@ class ScriptedServer:
         """Listen; the address as a URL (`http://...`, `unix://...`). Raises OSError."""
         loop = asyncio.get_running_loop()
         if socket_path is not None:
-            self._server = await loop.create_unix_server(lambda: _Peer(self), socket_path)
+            self._server = await loop.create_unix_server(lambda: _Peer(self), socket_path, backlog=BACKLOG)
             self._socket_path = socket_path
             self.address = f"unix://{socket_path}"
         else:
-            self._server = await loop.create_server(lambda: _Peer(self), host, port)
+            self._server = await loop.create_server(
+                lambda: _Peer(self), host, port, backlog=BACKLOG, reuse_address=True
+            )
             found = self._server.sockets[0].getsockname()
             self.address = f"http://[{found[0]}]:{found[1]}" if ":" in found[0] else f"http://{found[0]}:{found[1]}"
         return self.address
@@ -72,6 +95,8 @@ class ScriptedServer:
         """From now on connections are refused; those that are open go on."""
         server, self._server = self._server, None
         if server is not None:
+            for _ in range(3):
+                await asyncio.sleep(0)  # the loop loses a connection that it is accepting while its server is closed
             server.close()
             # One turn of the loop takes the listening socket away; waiting would wait for open connections.
             await asyncio.sleep(0)
@@ -131,6 +156,8 @@ class _Peer(asyncio.Protocol):
         self._server.peers.discard(self)
         for received, _ in self._waiting:
             received.gone = True
+            if not received.command:
+                self._server.seen.ended(gone=True)
         if self.task is not None:
             self.task.cancel()
 
@@ -165,7 +192,9 @@ class _Peer(asyncio.Protocol):
     def on_message_complete(self) -> None:
         method = self._parser.get_method().decode("ascii")
         received = Received(method, self._target.decode("latin-1"), self._fields, b"".join(self._body))
-        self._server.requests.append(received)
+        if not received.command:
+            self._server.requests.append(received)
+            self._server.seen.came(method, received.path, received.headers, received.body)
         self._waiting.append((received, self._parser.should_keep_alive()))
         if self.task is None:
             self.task = asyncio.get_running_loop().create_task(self._work())
@@ -183,10 +212,11 @@ class _Peer(asyncio.Protocol):
     async def _work(self) -> None:
         while self._waiting:
             received, keep = self._waiting[0]
-            play, reply = self._server.desk.answer(received.method, received.path, received.headers, received.body)
-            keep = await self._answer(received, play, reply, keep=keep)
+            keep = await (self._obey if received.command else self._serve)(received, keep=keep)
             received.done = True
             self._waiting.pop(0)
+            if not received.command:
+                self._server.seen.ended(gone=False)
             if not keep:
                 self.transport.close()
                 break
@@ -199,11 +229,27 @@ class _Peer(asyncio.Protocol):
             asyncio.get_running_loop().call_exception_handler(told)
             self.cut()
 
+    async def _obey(self, received: Received, *, keep: bool) -> bool:
+        """Whether the connection can go on."""
+        reply = self._server.commands.answer(received.method, received.path, received.headers, received.body)
+        return await self._answer(received, Play(), self._marked(reply), keep=keep)
+
+    async def _serve(self, received: Received, *, keep: bool) -> bool:
+        """Whether the connection can go on."""
+        play, reply = self._server.desk.answer(received.method, received.path, received.headers, received.body)
+        try:
+            return await self._answer(received, play, self._marked(reply), keep=keep)
+        finally:
+            self._server.desk.ended(reply)
+
+    def _marked(self, reply: Reply) -> Reply:
+        return msgspec.structs.replace(reply, headers={**self._server.mark, **reply.headers})
+
     async def _answer(self, received: Received, play: Play, reply: Reply, *, keep: bool) -> bool:
         """Whether the connection can go on."""
         delay, fault = play.delay, play.fault
-        if delay.head:
-            await asyncio.sleep(delay.head / 1000)
+        if delay.head or reply.wait_seconds:
+            await asyncio.sleep(delay.head / 1000 + reply.wait_seconds)
         match fault:
             case "refuse":
                 return False

@@ -6,7 +6,8 @@ where nobody told, `completion` stands alone and no context length is shown. Wha
 out as it came (`native`), under the name that clients see here.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from math import inf, isfinite
@@ -43,6 +44,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NULL = Raw(b"null")
 
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
+_texts = msgspec.json.Decoder(list[str]).decode
+_moment_in = msgspec.json.Decoder(datetime).decode
+_TIME = re.compile(rb'"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"')
+_COUNT = re.compile(rb"\d{1,18}")  # as many digits as Go's integers surely hold
 
 
 def version(number: str) -> bytes:
@@ -148,9 +153,13 @@ def _process(name: str, model: LoadedModel, now: float) -> dict[str, object]:
 
 
 def _overlaid(entry: dict[str, object], native: Mapping[str, Raw]) -> dict[str, object]:
-    """The entry with what the backend said in place of what it did not; a null, or a size of 0, says nothing."""
+    """The entry with what the backend said in place of what it did not; a null, or a size of 0, says nothing, and
+    neither does a value of a wrong type: clients refuse the whole list for one of them, that of all other backends too.
+    """
     for key, raw in native.items():
         if key in _OURS or bytes(raw) == b"null" or (key == "size" and bytes(raw) == b"0"):
+            continue
+        if (fits := _FITS.get(key)) is not None and not fits(bytes(raw)):
             continue
         own = entry.get(key)
         if isinstance(own, dict) and bytes(raw)[:1] == b"{":
@@ -158,6 +167,56 @@ def _overlaid(entry: dict[str, object], native: Mapping[str, Raw]) -> dict[str, 
         else:
             entry[key] = raw
     return entry
+
+
+def _is_text(raw: bytes) -> bool:
+    return raw[:1] == b'"'
+
+
+def _are_texts(raw: bytes) -> bool:
+    try:
+        _texts(raw)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _is_time(raw: bytes) -> bool:
+    """A time as Go reads it, of a day that there is."""
+    if _TIME.fullmatch(raw) is None:
+        return False
+    try:
+        _moment_in(raw)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _is_count(raw: bytes) -> bool:
+    return _COUNT.fullmatch(raw) is not None
+
+
+def _is_object(raw: bytes) -> bool:
+    return raw[:1] == b"{"
+
+
+_FITS: Mapping[str, Callable[[bytes], bool]] = {
+    "modified_at": _is_time,
+    "expires_at": _is_time,
+    "size": _is_count,
+    "size_vram": _is_count,
+    "context_length": _is_count,
+    "embedding_length": _is_count,
+    "details": _is_object,
+    "parent_model": _is_text,
+    "format": _is_text,
+    "family": _is_text,
+    "families": _are_texts,
+    "parameter_size": _is_text,
+    "quantization_level": _is_text,
+    "capabilities": _are_texts,
+}
+"""What the fields that clients read have to be."""
 
 
 def _native(raw: Raw | None) -> Mapping[str, Raw]:

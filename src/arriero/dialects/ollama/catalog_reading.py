@@ -1,13 +1,15 @@
 """An Ollama server's own listings, from its bytes to catalog values. Each reader raises `BackendBroken` for nonsense.
 
-Every entry keeps its JSON as `native`, so that what the card has no field for reaches clients too. A field of a wrong
-type counts as not told: servers in Ollama's clothes leave out, rename and null whatever they like.
+What the card has no field for is kept as `native` JSON, so that it reaches clients too. A field of a wrong type counts
+as not told: servers in Ollama's clothes leave out, rename and null whatever they like.
 """
 
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from math import inf
+from sys import intern
 from typing import Any
 
 import msgspec
@@ -23,11 +25,25 @@ class _Models(Struct):
 
 _models = msgspec.json.Decoder(_Models).decode
 _value = msgspec.json.Decoder().decode
+_members = msgspec.json.Decoder(dict[str, Raw]).decode
 
 _FAULTS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _CAPABILITIES = {capability.value: capability for capability in Capability}
+_DETAILS = frozenset(
+    {
+        "parent_model",
+        "format",
+        "family",
+        "families",
+        "parameter_size",
+        "quantization_level",
+        "context_length",
+        "embedding_length",
+    }
+)
 _FOREVER_YEAR = 2200
 """Nobody asks for a keep-alive until then: a later time is Ollama's way to say never."""
+_MOST = 2**63 - 1
 _FIRST_YEAR = 1971
 """Go writes a time that was never set as the year 1."""
 _LONG_FRACTION = re.compile(r"(\.\d{6})\d+")
@@ -35,7 +51,7 @@ _LONG_FRACTION = re.compile(r"(\.\d{6})\d+")
 
 def read_tags(body: bytes) -> tuple[ModelCard, ...]:
     """The models of /api/tags."""
-    return tuple(card for raw, entry in _entries(body) if (card := _card(entry, raw)) is not None)
+    return tuple(card for raw, entry in _entries(body) if (card := _card(entry, _unsaid(raw, entry))) is not None)
 
 
 def read_ps(body: bytes) -> tuple[LoadedModel, ...]:
@@ -118,12 +134,12 @@ def _card(entry: Mapping[str, Any], native: Raw | None) -> ModelCard | None:
     details = _map(entry, "details")
     modified_at = _text(entry, "modified_at")
     return ModelCard(
-        id=name,
+        id=intern(name),
         capabilities=_capabilities(entry),
         context_length=_number(details, "context_length") or None,
         embedding_length=_number(details, "embedding_length") or None,
         size_bytes=_number(entry, "size"),
-        digest=_text(entry, "digest"),
+        digest=_word(entry, "digest"),
         modified_at=_time(modified_at) if modified_at else None,
         native=native,
         **_of_details(details),
@@ -133,19 +149,60 @@ def _card(entry: Mapping[str, Any], native: Raw | None) -> ModelCard | None:
 def _of_details(details: Mapping[str, Any]) -> dict[str, Any]:
     families = details.get("families")
     return {
-        "format": _text(details, "format"),
-        "family": _text(details, "family"),
-        "families": tuple(map(str, families)) if isinstance(families, list) and families else None,
-        "parameter_size": _text(details, "parameter_size"),
-        "quantization": _text(details, "quantization_level"),
+        "format": _word(details, "format"),
+        "family": _word(details, "family"),
+        "families": tuple([intern(str(one)) for one in families]) if isinstance(families, list) and families else None,
+        "parameter_size": _word(details, "parameter_size"),
+        "quantization": _word(details, "quantization_level"),
     }
+
+
+def _unsaid(raw: Raw, entry: Mapping[str, Any]) -> Raw | None:
+    """Of an entry of /api/tags, what a listing could not say again from the card; a fleet holds tens of thousands.
+
+    The time stays, in all its digits.
+    """
+    said = {"name", "model", "digest"}
+    if type(entry.get("size")) is int:
+        said.add("size")
+    if _is_plain(_map(entry, "details")):
+        said.add("details")
+    able = entry.get("capabilities")
+    if isinstance(able, list) and able and able == [word for word in _CAPABILITIES if word in able]:
+        said.add("capabilities")
+    rest = {key: value for key, value in _members(raw).items() if key not in said}
+    return Raw(msgspec.json.encode(rest)) if rest else None
+
+
+def _is_plain(details: Mapping[str, Any]) -> bool:
+    """Whether all of it stands on the card."""
+    families = details.get("families")
+    lengths = [details[key] for key in ("context_length", "embedding_length") if key in details]
+    return (
+        details.keys() <= _DETAILS
+        and details.get("parent_model") in (None, "")
+        and all(_text(details, key) for key in ("format", "family", "quantization_level"))
+        and isinstance(details.get("parameter_size"), str)
+        and (families is None or _are_texts(families))
+        and all(type(length) is int and length > 0 for length in lengths)
+    )
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, str) for one in value)
 
 
 def _capabilities(entry: Mapping[str, Any]) -> frozenset[Capability] | None:
     told = entry.get("capabilities")
     if not isinstance(told, list):
         return None
-    return frozenset(_CAPABILITIES[word] for word in told if isinstance(word, str) and word in _CAPABILITIES) or None
+    return _shared(frozenset([_CAPABILITIES[word] for word in told if isinstance(word, str) and word in _CAPABILITIES]))
+
+
+@lru_cache(maxsize=256)  # of eight words there are no more sets
+def _shared(capabilities: frozenset[Capability]) -> frozenset[Capability] | None:
+    """One object for all equal ones; `None` for the empty one."""
+    return capabilities or None
 
 
 # ---- values --------------------------------------------------------------------------------------------------------
@@ -156,9 +213,18 @@ def _text(entry: Mapping[str, Any], key: str) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
+def _word(entry: Mapping[str, Any], key: str) -> str | None:
+    """A text that many entries have."""
+    found = _text(entry, key)
+    return None if found is None else intern(found)
+
+
 def _number(entry: Mapping[str, Any], key: str) -> int | None:
+    """What can be counted: no less than 0, and no more than Go's integers hold."""
     value = entry.get(key)
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if 0 <= value <= _MOST else None
 
 
 def _map(entry: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Nothing is guessed from a model's name. Entries that make no sense are passed ov
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from math import inf
 from typing import Any
 
 from msgspec import Struct
@@ -81,6 +82,7 @@ def _card(entry: object, profile: Profile) -> ModelCard | None:
         return None
     top = _object(entry, "top_provider")  # OpenRouter
     meta = _object(entry, "meta")  # llama-server
+    input_price, output_price = _prices(_object(entry, "pricing"), profile.price_keys)
     return ModelCard(
         # Google's ids carry the path of its own API, which its chat endpoint does not need.
         id=id.removeprefix("models/") if profile.name == "google" else id,
@@ -99,7 +101,26 @@ def _card(entry: object, profile: Profile) -> ModelCard | None:
         parameter_count=_count(meta, "n_params"),
         parameter_size=_text(entry, "params_string"),
         quantization=_quantization(entry, meta),
+        input_price=input_price,
+        output_price=output_price,
     )
+
+
+def _prices(pricing: _Entry, keys: tuple[str, str, float] | None) -> tuple[float | None, float | None]:
+    """US dollars for a million tokens of prompt and answer. A negative one says that it depends (a router's)."""
+    if keys is None:
+        return None, None
+    return _price(pricing.get(keys[0]), keys[2]), _price(pricing.get(keys[1]), keys[2])
+
+
+def _price(told: object, factor: float) -> float | None:
+    if not isinstance(told, int | float | str) or isinstance(told, bool):
+        return None
+    try:
+        price = float(told) * factor
+    except ValueError:
+        return None
+    return price if 0 <= price < inf else None
 
 
 def _display_name(entry: _Entry, id: str) -> str | None:

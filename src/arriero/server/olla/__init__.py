@@ -1,0 +1,1 @@
+"""Olla's surface: its `/internal/*` answers, its listings and its words, so that what reads them need not change."""
