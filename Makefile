@@ -65,7 +65,7 @@ lock: ## renew both lock files (needs uv); ARGS=--upgrade takes newer versions
 	$(UV) pip compile pyproject.toml --extra engine --group build $(LOCK) $(ARGS) -o requirements.lock >/dev/null
 	$(UV) pip compile pyproject.toml --extra engine --group build --group dev $(LOCK) $(ARGS) -o requirements-dev.lock >/dev/null
 
-bench: $(VENV)/.run-stamp ## measure against nginx on this machine (needs gcc and nginx); ARGS=--quick for 20 seconds
+bench: $(VENV)/.run-stamp ## measure against nginx on this machine (needs gcc and nginx); ARGS=--quick for a minute
 	$(BIN)/python -m benchmarks.run $(ARGS)
 
 # In an environment of its own: what trains a model is large, and nothing else needs it.

@@ -7,7 +7,8 @@ from http.client import HTTPConnection, HTTPException
 from json import dumps, loads
 from typing import Any
 
-from benchmarks import rig
+from benchmarks import chaos, rig
+from benchmarks.chaos import Plan
 from benchmarks.processes import cpu_seconds, rss_mib
 from benchmarks.rig import Load, Peer
 
@@ -38,7 +39,10 @@ CASES = (
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is measured. Streams send a chunk each `pace_us`; all loops end by count or by `limit_seconds`."""
+    """How much is measured. Streams send a chunk each `pace_us`; all loops end by count or by `limit_seconds`.
+
+    `decisions` of each kind are made; none, and no `chaos`, leave their rows out.
+    """
 
     rounds: int
     requests: int
@@ -49,10 +53,12 @@ class Effort:
     starts: int
     open_streams: int
     limit_seconds: float
+    decisions: int = 0
+    chaos: Plan | None = None
 
 
-FULL = Effort(3, 30_000, 16, 50, 600, 5_000, 5, 1_000, 30.0)
-QUICK = Effort(1, 4_000, 16, 50, 200, 5_000, 1, 200, 10.0)
+FULL = Effort(3, 30_000, 16, 50, 600, 5_000, 5, 1_000, 30.0, 1_600, chaos.FULL)
+QUICK = Effort(1, 4_000, 16, 50, 200, 5_000, 1, 200, 10.0, 400, chaos.SHORT)
 TINY = Effort(1, 50, 4, 5, 10, 5_000, 0, 0, 5.0)
 
 

@@ -1,10 +1,12 @@
-"""`make bench`: what arriero costs beside nginx on this machine, measured in the same run.
+"""`make bench`: what arriero costs beside nginx on this machine, measured in the same run; what a decision in a large
+fleet costs; and what clients see while backends are killed.
 
 Prints one table and writes `benchmarks/results/latest.json`. Everything listens on loopback; every loop ends by
 count or by time. Rounds are interleaved (nginx, arriero, nginx, arriero, ...), and the median of the rounds counts.
 """
 
 import argparse
+import asyncio
 import json
 import statistics
 import sys
@@ -12,7 +14,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks import machine, rig
+import uvloop
+
+from benchmarks import chaos, decisions, machine, rig
+from benchmarks.asking import Verdict
 from benchmarks.cases import (
     CASES,
     FULL,
@@ -31,17 +36,25 @@ RESULTS = rig.HERE / "results"
 START_GOAL_SECONDS = 1.5
 RSS_GOAL_MIB = 110.0
 STREAMS_GOAL_MIB = 10.0
+DECISION_GOAL_US = 30.0
+CATALOG_GOAL_MIB = 20.0
+LEFT_ALONE_GOAL_SECONDS = 1.0
+
+MAX_ODD = 20
+"""Of the requests that went wrong, so many are shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the report. `ours` and `theirs` are in `unit`; the goal is for the ratio, or for `ours` alone."""
+    """One line of the report. `ours` and `theirs` are in `unit`; the goal is for the ratio, or for `ours` alone. What
+    has none is there to be known.
+    """
 
     name: str
     unit: str
     ours: float
-    theirs: float | None
-    goal: float
+    theirs: float | None = None
+    goal: float | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -49,8 +62,10 @@ class Row:
         return self.ours / self.theirs if self.theirs else None
 
     @property
-    def met(self) -> bool:
-        """Whether the goal is met."""
+    def met(self) -> bool | None:
+        """Whether the goal is met; `None` without one."""
+        if self.goal is None:
+            return None
         return (self.ours if self.theirs is None else self.ratio or 0.0) <= self.goal
 
 
@@ -92,6 +107,50 @@ def first_answer(effort: Effort) -> list[Row]:
     return [Row("start to first answer (built-in model)", "s", seconds, None, START_GOAL_SECONDS)]
 
 
+def large_fleet(effort: Effort) -> list[Row]:
+    """The rows of decisions in a large fleet, by how many backends have the model: the dearest policy counts."""
+    if not effort.decisions:
+        return []
+    costs, weight = decisions.in_fresh_processes(effort.decisions)
+    models = f"{decisions.BACKENDS} backends, {decisions.MODELS:,} models"
+    return [
+        *(
+            # On every backend the model of a goal would not be: that is the longest list there can be.
+            Row(
+                f"decision among {cost.candidates} of {decisions.BACKENDS} backends",
+                "us",
+                max(cost.us.values()),
+                goal=DECISION_GOAL_US if cost.candidates < decisions.BACKENDS else None,
+            )
+            for cost in costs
+        ),
+        Row(f"catalog, {models}", "MiB", weight.allocated_mib, goal=CATALOG_GOAL_MIB),
+        Row("  the same, as the process grows", "MiB", weight.resident_mib),
+    ]
+
+
+def killed_backends(effort: Effort) -> tuple[list[Row], list[str]]:
+    """The rows of the play in which backends are killed, and in words what went wrong in it."""
+    if effort.chaos is None:
+        return [], []
+    folder = rig.RUN / "chaos"
+    folder.mkdir()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        report = runner.run(chaos.run(folder, effort.chaos))
+    counts = report.verdicts
+    back = chaos.RETURN_SECONDS if report.back_seconds is None else report.back_seconds
+    rows = [
+        Row("chaos: failed before the first byte", f"of {report.requests}", counts[Verdict.FAILED], goal=0),
+        Row("chaos: hung", f"of {report.requests}", counts[Verdict.HUNG], goal=0),
+        Row("chaos: cut, and not told so", f"of {report.requests}", counts[Verdict.SILENT], goal=0),
+        Row("chaos: cut, and told so", f"of {report.requests}", counts[Verdict.TOLD]),
+        Row("chaos: whole, from another backend", f"of {report.requests}", report.moved),
+        Row("dead backend, first to last request", "s", report.left_alone_seconds, goal=LEFT_ALONE_GOAL_SECONDS),
+        Row("revived backend, until its first request", "s", back, goal=chaos.CHECK_SECONDS + 1.0),
+    ]
+    return rows, report.odd
+
+
 def table(rows: Sequence[Row], about: dict[str, str]) -> str:
     """The report as text."""
     lines = [
@@ -102,10 +161,9 @@ def table(rows: Sequence[Row], about: dict[str, str]) -> str:
     for row in rows:
         theirs = "" if row.theirs is None else f"{row.theirs:.1f}"
         ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
-        lines.append(
-            f"{row.name:42} {row.ours:9.2f} {theirs:>9} {ratio:>7} {'<= ' + format(row.goal, 'g'):>7}"
-            f" {'met' if row.met else 'MISSED':7} {row.unit}"
-        )
+        goal = "" if row.goal is None else f"<= {row.goal:g}"
+        met = {None: "", True: "met", False: "MISSED"}[row.met]
+        lines.append(f"{row.name:42} {row.ours:9.2f} {theirs:>9} {ratio:>7} {goal:>7} {met:7} {row.unit}")
     return "\n".join(lines)
 
 
@@ -116,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--quick", action="store_true", help="one round of about 20 seconds")
+    how.add_argument("--quick", action="store_true", help="one round, in less than a minute")
     how.add_argument("--tiny", action="store_true", help="a few requests: shows that everything runs, measures nothing")
     parser.add_argument("--output", type=Path, default=RESULTS / "latest.json", help="where the numbers go as JSON")
     options = parser.parse_args(arguments)
@@ -126,14 +184,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     rig.build()
     try:
-        rows = compare(effort) + first_answer(effort)
+        rows = compare(effort) + first_answer(effort) + large_fleet(effort)
+        played, odd = killed_backends(effort)
+        rows += played
     except (NotStarted, Wrong) as error:
         print(f"nothing was measured: {error}", file=sys.stderr)
         return 1
     finally:
         rig.clear()
     about = machine.describe()
-    print(table(rows, about))
+    print("\n".join([table(rows, about), *odd[:MAX_ODD]]))
     options.output.parent.mkdir(parents=True, exist_ok=True)
     found = [{**asdict(row), "ratio": row.ratio, "met": row.met} for row in rows]
     options.output.write_text(json.dumps({"machine": about, "effort": asdict(effort), "rows": found}, indent=2) + "\n")
