@@ -529,3 +529,11 @@ def test_priorities_count_only_where_they_do_for_olla(place: Place, balancer: st
     endpoints = "[{url: 'http://h:1', name: a, type: ollama, priority: 7}, {url: 'http://h:2', name: b, type: ollama}]"
     (place.cwd / "config.yaml").write_text(f"{proxy}discovery: {{static: {{endpoints: {endpoints}}}}}\n")
     assert [backend.priority for backend in place.load(OLLA).config.backends] == priorities
+
+
+def test_a_variable_that_the_file_uses_is_nobodys_mistake(place: Place) -> None:
+    endpoint = "{url: 'http://h:1', name: a, type: ollama, auth: {type: bearer, token: '${OLLA_TOK}'}}"
+    (place.cwd / "config.yaml").write_text(f"discovery: {{static: {{endpoints: [{endpoint}]}}}}\n")
+    assert place.load(OLLA, {"OLLA_TOK": "t"}).warnings == ()
+    (other,) = place.load(OLLA, {"OLLA_TOK": "t", "OLLA_TOKS": "u"}).warnings
+    assert other.startswith("OLLA_TOKS is no variable of Olla's and is ignored")

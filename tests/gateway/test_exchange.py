@@ -462,3 +462,12 @@ async def test_a_client_s_own_wish_is_its_own_affair() -> None:
     async with gateway(backend) as gate:
         lane = await gate.ask("/v1/chat/completions", asked)
     assert (lane.status, len(backend.seen)) == (400, 1)
+
+
+async def test_an_alias_of_models_that_are_away_says_which_they_are() -> None:
+    async with gateway(Played("openai", WHOLE), aliases={"fast": ["gone", "away"]}) as gate:
+        lane = await gate.ask("/api/chat", {"model": "fast", "messages": HI})
+    assert (lane.status, json.loads(lane.body)["error"]) == (
+        404,
+        "model 'fast' not found: none of gone, away is there",
+    )

@@ -4,7 +4,7 @@ Unknown keys and values that cannot be read become problems, keys that are not h
 does to arriero is not known here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,13 +81,26 @@ class Reading:
 
 def read(path: Path, variables: Variables) -> Reading:
     """The file with the variables over it; `variables` fill `${NAME}` as well."""
-    contents = file.read(path, variables.exact)
+    filling = _Filling(variables.exact)
+    contents = file.read(path, filling)
     reading = Reading(path, contents.lines)
     reading.problems += contents.problems
     reading.faulty |= contents.faulty
     _walk(reading, contents.data, _TREE, ())
-    _take_variables(reading, variables)
+    _take_variables(reading, variables, filling.used)
     return reading
+
+
+class _Filling(dict[str, str]):
+    """The variables that may fill `${NAME}`, and which of them the file has `used`."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        super().__init__(variables)
+        self.used: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.used.add(name)
+        return super().get(name, default)
 
 
 # ---- the file ------------------------------------------------------------------------------------------------------
@@ -153,7 +166,7 @@ def _take(reading: Reading, key: Key, value: Any, location: Location) -> None:
 _KEYS = {key.name: key for key in KEYS}
 
 
-def _take_variables(reading: Reading, variables: Variables) -> None:
+def _take_variables(reading: Reading, variables: Variables, used: Collection[str]) -> None:
     """A variable that cannot be read is an error; Olla starts without it and says nothing."""
     for row in VARIABLES:
         if (found := variables.find(row.name)) is None:
@@ -172,6 +185,6 @@ def _take_variables(reading: Reading, variables: Variables) -> None:
             reading.warnings.append(f"{found.origin} is ignored: {why}")
     known = {row.name for row in VARIABLES} | OTHER_VARIABLES.keys() | {FILE_VARIABLE}
     for name in sorted(variables.exact):
-        if name.upper().startswith("OLLA_") and name.upper() not in known:
+        if name.upper().startswith("OLLA_") and name.upper() not in known and name not in used:
             near = nearest(name.upper(), sorted(known))
             reading.warnings.append(f"{name} is no variable of Olla's and is ignored; the nearest one is {near}")

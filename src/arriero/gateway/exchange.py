@@ -207,6 +207,8 @@ class Exchange:
         except (AmbiguousModel, ModelForbidden):
             raise
         except ModelNotFound:
+            if self._roster.names.has_alias(model):
+                raise  # it says which models the alias would have stood for
             raise self._endpoint.not_found(model) from None
 
     def _model(self) -> str:
