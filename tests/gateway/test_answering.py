@@ -9,10 +9,11 @@ from arriero.backends.remote import OpenAI, RemoteSettings
 from arriero.canonical.events import Answer, Finished, Reason
 from arriero.canonical.requests import ChatRequest, CompletionRequest, Request
 from arriero.compose import DIALECTS
+from arriero.dialects.base import ErrorAnswer
 from arriero.dialects.profiles import profile_of
-from arriero.errors import BackendOverloaded, Busy
+from arriero.errors import BackendFailed, BackendOverloaded, BackendUnauthorized, Busy
 from arriero.filters.rules import Rule
-from arriero.gateway.answering import Answering, read_error
+from arriero.gateway.answering import Answering, error_answer, read_error
 from arriero.gateway.outcome import Outcome
 from arriero.gateway.pipes import Fold, Gather, Transcode
 from support.lanes import KeptLane, inbound
@@ -103,3 +104,16 @@ def test_a_backends_patience_travels_on(told: bytes | None, seconds: float | Non
     error = read_error(DIALECTS["openai"], backend, head, b"slow down")
     assert isinstance(error, BackendOverloaded)
     assert (error.message, error.status, error.retry_after) == ("slow down", 429, seconds)
+
+
+def test_a_backends_own_words_stand_where_they_may_and_the_wait_beside_them() -> None:
+    failed = BackendFailed("boom", status=503, retry_after=2.1)
+    failed.verbatim = (b"application/json", b'{"error":"own"}')
+    refused = BackendUnauthorized("bad key")
+    refused.verbatim = (b"application/json", b'{"error":"own"}')
+    assert error_answer(DIALECTS["ollama"], failed, False) == (
+        ErrorAnswer(503, b"application/json", b'{"error":"own"}'),
+        ((b"retry-after", b"3"),),
+    )
+    answer, wait = error_answer(DIALECTS["ollama"], refused, False)
+    assert (answer.status, b"own" in answer.body, wait) == (502, False, ())

@@ -471,3 +471,16 @@ async def test_an_alias_of_models_that_are_away_says_which_they_are() -> None:
         404,
         "model 'fast' not found: none of gone, away is there",
     )
+
+
+async def test_a_wrong_class_of_priority_is_refused_though_nobody_waits() -> None:
+    backend = Played("openai", WHOLE)
+    async with gateway(backend) as gate:
+        lane = await gate.ask(
+            "/api/chat", {"model": "gpt-x", "messages": HI}, headers=((b"x-arriero-priority", b"urgent"),)
+        )
+    assert (lane.status, json.loads(lane.body)["error"]) == (
+        400,
+        "X-Arriero-Priority must be one of high, normal, low",
+    )
+    assert backend.seen == []

@@ -7,7 +7,7 @@ from time import time_ns
 from arriero.backends.base import Backend
 from arriero.backends.http.call import Head, Headers
 from arriero.canonical.requests import ChatRequest, Request
-from arriero.dialects.base import AnswerContext, Dialect, Driver, Endpoint, Times, WholeAnswer
+from arriero.dialects.base import AnswerContext, Dialect, Driver, Endpoint, ErrorAnswer, Times, WholeAnswer
 from arriero.errors import ArrieroError, BackendError, BackendFailed, BackendOverloaded, BackendRefused
 from arriero.filters.rules import Rule
 from arriero.filters.think import ThinkTagging
@@ -82,17 +82,12 @@ class Answering:
         """An error in place of an answer; nothing if an answer has begun."""
         if self._lane.started:
             return
-        answer = self._dialect.write_error(error, self.stream)
-        content_type, body = answer.content_type, answer.body
-        if isinstance(error, BackendFailed | BackendOverloaded | BackendRefused) and error.verbatim is not None:
-            content_type, body = error.verbatim
+        answer, wait = error_answer(self._dialect, error, self.stream)
         self._outcome.status = answer.status
         if self._outcome.head_ns is None and isinstance(error, BackendError):
             self._outcome.head_ns = time_ns()
-        headers: Headers = ((b"content-type", content_type), *marks(self._outcome, self._inbound))
-        if error.retry_after is not None:
-            headers += ((b"retry-after", b"%d" % max(1, ceil(error.retry_after))),)
-        reply(self._lane, answer.status, headers, body)
+        marked = marks(self._outcome, self._inbound)
+        reply(self._lane, answer.status, ((b"content-type", answer.content_type), *marked, *wait), answer.body)
 
     def _filters(self, request: Request) -> Sequence[Filtering]:
         if not isinstance(request, ChatRequest):
@@ -104,6 +99,17 @@ class Answering:
     def _context(self, request: Request, sent_ns: int) -> AnswerContext:
         model = self._outcome.model or request.model
         return AnswerContext(model, request, Times(self._inbound.received_ns, sent_ns), self._inbound.request_id)
+
+
+def error_answer(dialect: Dialect, error: ArrieroError, streaming: bool) -> tuple[ErrorAnswer, Headers]:
+    """An error as the client reads it, in a backend's own words where it speaks the dialect; and when to come again."""
+    answer = dialect.write_error(error, streaming)
+    if isinstance(error, BackendFailed | BackendOverloaded | BackendRefused) and error.verbatim is not None:
+        answer = ErrorAnswer(answer.status, *error.verbatim)
+    wait: Headers = ()
+    if error.retry_after is not None:
+        wait = ((b"retry-after", b"%d" % max(1, ceil(error.retry_after))),)
+    return answer, wait
 
 
 def read_error(dialect: Dialect, backend: Backend, head: Head, body: bytes) -> BackendError:

@@ -181,6 +181,8 @@ class Choice:
 
     def _note(self, model: str) -> None:
         self._outcome.candidates = len(self._offers)
+        if (told := self._inbound.get(b"x-arriero-priority")) is not None:
+            rank_of(told)  # a wrong word is refused at once, not only where the request has to wait
         names = self._roster.view(self._inbound.door.scope).names
         if names.aliases and names.is_alias(model):
             self._outcome.alias = model

@@ -9,7 +9,6 @@ import asyncio
 import re
 from collections.abc import Callable
 from functools import partial
-from math import ceil
 from urllib.parse import quote
 
 from msgspec import Struct
@@ -23,7 +22,6 @@ from arriero.errors import (
     BackendError,
     BackendFailed,
     BackendOverloaded,
-    BackendRefused,
     BackendUnreachable,
     BadRequest,
     ClientGone,
@@ -34,7 +32,7 @@ from arriero.errors import (
     NotFound,
 )
 from arriero.gateway import heads
-from arriero.gateway.answering import read_error
+from arriero.gateway.answering import error_answer, read_error
 from arriero.gateway.attempt import Attempt
 from arriero.gateway.choice import Choice, Lease, Routing
 from arriero.gateway.kinds import type_of
@@ -81,14 +79,10 @@ class Passing(Struct, frozen=True):
         except ArrieroError as error:
             outcome.error = error
             if not lane.started:
-                answer = self.dialect.write_error(error, False)
-                content_type, body = answer.content_type, answer.body
-                if isinstance(error, BackendFailed | BackendOverloaded | BackendRefused) and error.verbatim is not None:
-                    content_type, body = error.verbatim
+                answer, wait = error_answer(self.dialect, error, False)
                 outcome.status = answer.status
-                wait = () if error.retry_after is None else ((b"retry-after", b"%d" % max(1, ceil(error.retry_after))),)
-                fields = ((b"content-type", content_type), *marks(outcome, inbound), *wait)
-                reply(lane, answer.status, fields, body)
+                fields = ((b"content-type", answer.content_type), *marks(outcome, inbound), *wait)
+                reply(lane, answer.status, fields, answer.body)
         except asyncio.CancelledError:
             if not lane.gone:
                 raise

@@ -152,7 +152,9 @@ async def test_where_the_place_of_its_blobs_is_down_create_is_refused() -> None:
         await first.close()
         await gate.roster.refresh()
         body = {"model": "mine", "adapters": {"a.gguf": GGUF}}
-        assert told(await gate.ask("POST", "/api/create", body)) == (
+        refused = await gate.ask("POST", "/api/create", body)
+        assert refused.field(b"retry-after") == b"5"
+        assert told(refused) == (
             503,
             "the files of this model were uploaded to gpu1, which does not answer now: "
             "try again when it is back, or upload them again",

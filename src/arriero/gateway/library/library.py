@@ -24,6 +24,7 @@ from arriero.errors import (
     Blame,
     ModelNotFound,
 )
+from arriero.gateway.answering import error_answer
 from arriero.gateway.lane import Inbound, Lane, reply
 from arriero.gateway.library.asked import (
     COPY,
@@ -110,8 +111,8 @@ class Library:
         if lane.started:
             lane.abort()
             return
-        answer = self._dialect.write_error(error, False)
-        reply(lane, answer.status, ((b"content-type", answer.content_type), *errand.marks), answer.body)
+        answer, wait = error_answer(self._dialect, error, False)
+        reply(lane, answer.status, ((b"content-type", answer.content_type), *errand.marks, *wait), answer.body)
 
     async def _carry(self, errand: Errand) -> None:
         inbound = errand.inbound

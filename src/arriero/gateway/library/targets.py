@@ -6,6 +6,7 @@ from typing import TypeAlias
 from arriero.errors import ModelNotFound, NoBackend, NotFound, NotImplementedHere
 from arriero.gateway.entry import Entry
 from arriero.gateway.library.asked import missing
+from arriero.routing.decide import RETRY_SECONDS
 from arriero.routing.names import Offer, key_of
 
 Entries: TypeAlias = Mapping[str, Entry]
@@ -65,7 +66,8 @@ def home_of(digests: Mapping[str, frozenset[str]], library: Entries) -> Entries:
             return _one(library, name)
     raise NoBackend(
         f"the files of this model were uploaded to {', '.join(sorted(places))}, which does not answer now: "
-        "try again when it is back, or upload them again"
+        "try again when it is back, or upload them again",
+        retry_after=RETRY_SECONDS,
     )
 
 
