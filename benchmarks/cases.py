@@ -41,7 +41,8 @@ CASES = (
 class Effort:
     """How much is measured. Streams send a chunk each `pace_us`; all loops end by count or by `limit_seconds`.
 
-    `decisions` of each kind are made; none, and no `chaos`, leave their rows out.
+    `decisions` of each kind are made, `lists` of thousands of models are read after each start; none of them, and no
+    `chaos`, leave their rows out.
     """
 
     rounds: int
@@ -55,10 +56,11 @@ class Effort:
     limit_seconds: float
     decisions: int = 0
     chaos: Plan | None = None
+    lists: int = 0
 
 
-FULL = Effort(3, 30_000, 16, 50, 600, 5_000, 5, 1_000, 30.0, 1_600, chaos.FULL)
-QUICK = Effort(1, 4_000, 16, 50, 200, 5_000, 1, 200, 10.0, 400, chaos.SHORT)
+FULL = Effort(3, 30_000, 16, 50, 600, 5_000, 5, 1_000, 30.0, 1_600, chaos.FULL, 20)
+QUICK = Effort(1, 4_000, 16, 50, 200, 5_000, 1, 200, 10.0, 400, chaos.SHORT, 5)
 TINY = Effort(1, 50, 4, 5, 10, 5_000, 0, 0, 5.0)
 
 

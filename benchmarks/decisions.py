@@ -23,11 +23,13 @@ import structlog
 
 from arriero.backends.base import Backend
 from arriero.canonical.catalog import LoadedModel, ModelCard
+from arriero.dialects.ollama import DIALECT
 from arriero.dialects.ollama.catalog import read_tags
 from arriero.gateway.choice import Choice, Routing
 from arriero.gateway.entry import Seat
 from arriero.gateway.lane import Inbound
 from arriero.gateway.outcome import Outcome
+from arriero.gateway.reading import Reading
 from arriero.gateway.roster import Roster
 from arriero.routing.decide import Rules
 from arriero.routing.policies import POLICIES
@@ -50,9 +52,18 @@ _ABLE = (("completion",), ("completion", "tools"), ("completion", "vision"), ("c
 _LEVELS = ("Q4_K_M", "Q8_0", "F16", "Q5_K_S")
 
 
+_ASKED = {
+    "model": "any",
+    "messages": [{"role": "system", "content": "Be brief. " * 20}, {"role": "user", "content": "Why is the sky blue?"}],
+    "tools": [{"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}],
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Microseconds of a whole decision by policy, for a model on `candidates` backends."""
+    """Microseconds of a whole decision by policy, for a model on `candidates` backends. Under `capability` the request
+    is read as well, to know what it needs.
+    """
 
     candidates: int
     us: Mapping[str, float]
@@ -174,12 +185,13 @@ def measure(roster: Roster, rounds: int) -> list[Cost]:
 def _decision_us(roster: Roster, policy: str, names: list[str]) -> float:
     """The best of three: name, snapshot, decision and lease, and the place given back."""
     routing = Routing(rules=Rules(policy))
-    inbound = Inbound("POST", "/api/chat", (), b"", None, "id", 0)
+    inbound = Inbound("POST", "/api/chat", (), json.dumps(_ASKED).encode(), None, "id", 0)
+    endpoint = DIALECT.by_path[inbound.path]
     best = float("inf")
     for _ in range(3):
         begun = time.perf_counter()
         for name in names:
-            choice = Choice(inbound, roster, routing, Outcome())
+            choice = Choice(inbound, roster, routing, Outcome(), Reading(inbound, DIALECT, endpoint))
             choice.find_at_once(name)
             roster.give_back(choice.next().entry)
         best = min(best, time.perf_counter() - begun)

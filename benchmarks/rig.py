@@ -157,19 +157,23 @@ def nginx(backend_port: int) -> Iterator[Peer]:
 
 
 @contextmanager
-def arriero(backend_port: int) -> Iterator[Peer]:
-    """arriero with an OpenAI and an Ollama backend, no engine, and everything on that is on by default."""
+def arriero(backend_port: int, *, module: str = "arriero") -> Iterator[Peer]:
+    """arriero with an OpenAI and an Ollama backend, no engine, and everything on that is on by default; `module` is
+    what Python runs.
+    """
     url = f"http://127.0.0.1:{backend_port}"
     backends = [
         {"name": "bench-openai", "kind": "openai", "profile": "generic", "url": f"{url}/v1"},
         {"name": "bench-ollama", "kind": "ollama", "url": url},
     ]
-    with serving(backends, log=RUN / "arriero.log") as peer:
+    with serving(backends, log=RUN / f"{module}.log", module=module) as peer:
         yield peer
 
 
 @contextmanager
-def serving(backends: list[dict[str, object]] | list[dict[str, str]], *, log: Path) -> Iterator[Peer]:
+def serving(
+    backends: list[dict[str, object]] | list[dict[str, str]], *, log: Path, module: str = "arriero"
+) -> Iterator[Peer]:
     """`arriero serve` on a port of its own with these backends, and nothing of this machine's configuration."""
     port = free_port()
     config = RUN / f"arriero-{port}.yaml"
@@ -178,7 +182,8 @@ def serving(backends: list[dict[str, object]] | list[dict[str, str]], *, log: Pa
     home = RUN / "home"
     home.mkdir(exist_ok=True)
     env = {"PATH": os.environ.get("PATH", ""), "HOME": str(home), "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "arriero", "serve", "--config", str(config)]
+    env["PYTHONPATH"] = str(HERE.parent)  # a module may be the benchmark's own
+    command = [sys.executable, "-m", module, "serve", "--config", str(config)]
     try:
         with running(command, log=log, port=port, cpu=PROXY_CPU, env=env, cwd=home) as process:
             yield Peer("arriero", process.pid, port)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import chaos, decisions, machine, rig
+from benchmarks import chaos, counting, decisions, listing, machine, rig
 from benchmarks.asking import Verdict
 from benchmarks.cases import (
     CASES,
@@ -39,6 +39,8 @@ STREAMS_GOAL_MIB = 10.0
 DECISION_GOAL_US = 30.0
 CATALOG_GOAL_MIB = 20.0
 LEFT_ALONE_GOAL_SECONDS = 1.0
+COUNTING_GOAL_US = 5.0
+LIST_GOAL_MS = 30.0
 
 MAX_ODD = 20
 """Of the requests that went wrong, so many are shown."""
@@ -96,6 +98,28 @@ def compare(effort: Effort) -> list[Row]:
             more = open_streams_mib(ours, effort)
             rows.append(Row("memory per 1,000 open streams", "MiB", more, None, STREAMS_GOAL_MIB))
     return rows
+
+
+def counted(effort: Effort) -> list[Row]:
+    """The rows of what counting and log lines add."""
+    added = counting.run(effort)
+    return [
+        Row("counting adds to a request", "us CPU", added.request_us, goal=COUNTING_GOAL_US),
+        Row("  and to a lone chunk", "us CPU", added.chunk_us),
+        Row("a log line adds to a request", "us CPU", added.line_us),
+    ]
+
+
+def long_lists(effort: Effort) -> list[Row]:
+    """The rows of a list of thousands of models; the first one after a change of the catalog is written anew."""
+    if not effort.lists:
+        return []
+    found = listing.run(rig.RUN, effort.starts, effort.lists)
+    many = f"{listing.MODELS:,}"
+    return [
+        *(Row(f"model list of {many}, {one.path}", "ms CPU", one.again_ms, goal=LIST_GOAL_MS) for one in found),
+        *(Row(f"  the first one, {one.path}", "ms CPU", one.first_ms) for one in found),
+    ]
 
 
 def first_answer(effort: Effort) -> list[Row]:
@@ -184,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     rig.build()
     try:
-        rows = compare(effort) + first_answer(effort) + large_fleet(effort)
+        rows = compare(effort) + counted(effort) + first_answer(effort) + long_lists(effort) + large_fleet(effort)
         played, odd = killed_backends(effort)
         rows += played
     except (NotStarted, Wrong) as error:

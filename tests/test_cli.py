@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from arriero import __version__
-from arriero.cli import _client_url
+from arriero.cli import _client_url, app
 from support.answering import Answer, answering, ndjson
 
 SECRET = "MARKER5ECRET"
@@ -154,6 +155,81 @@ def test_check_of_a_file_that_names_no_backend(tmp_path: Path) -> None:
     (tmp_path / "arriero.yaml").write_text("backends: []")
     done = run(tmp_path, "check")
     assert (done.returncode, done.stdout.splitlines()[-1]) == (1, "No backend is configured.")
+
+
+PROXY_ENV = f"""\
+# copied from the program before
+export OPENROUTER_API_KEY="sk-or-{SECRET}"
+OPENAI_API_KEY={SECRET}
+OPENAI_ENABLED=false
+OPENROUTER_TIMEOUT=60
+ANYTHING_ELSE={SECRET}
+not a line
+"""
+
+
+def test_check_tells_what_was_understood_of_each_provider(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"\xef\xbb\xbf" + PROXY_ENV.replace("\n", "\r\n").encode())
+    done = run(tmp_path, "check", "--no-probe", env={"OPENROUTER_PRIORITY": "3", "GOOGLE_ENABLED": "true"})
+    assert done.returncode == 0, done.stderr
+    assert SECRET not in done.stdout + done.stderr
+    assert done.stderr.splitlines() == [
+        "arriero: warning: .env:7: cannot be read and is ignored",
+        "arriero: warning: GOOGLE_ENABLED is true, but GOOGLE_API_KEY is not set: google is left out",
+    ]
+    shown = [re.split(r" {2,}", line.rstrip()) for line in done.stdout.splitlines()]
+    providers = shown[shown.index(["provider", "what", "value", "origin"]) : shown.index([""])]
+    assert providers == [
+        ["provider", "what", "value", "origin"],
+        ["openrouter", "enabled", "yes", ".env: OPENROUTER_API_KEY"],
+        ["openrouter", "url", "https://openrouter.ai/api/v1", "default"],
+        ["openrouter", "profile", "openrouter", "default"],
+        ["openrouter", "api_key", "set", ".env: OPENROUTER_API_KEY"],
+        ["openrouter", "priority", "97 (rank 3)", "OPENROUTER_PRIORITY"],
+        ["openrouter", "check_interval", "30", "default"],
+        ["openrouter", "timeout first_byte", "60", ".env: OPENROUTER_TIMEOUT"],
+        ["openrouter", "timeout idle", "60", ".env: OPENROUTER_TIMEOUT"],
+        ["openai", "enabled", "no: OPENAI_ENABLED is false", ".env: OPENAI_ENABLED"],
+        ["anthropic", "enabled", "no: ANTHROPIC_API_KEY is not set", "-"],
+        ["google", "enabled", "no: GOOGLE_API_KEY is not set", "-"],
+        ["azure", "enabled", "no: AZURE_API_KEY is not set", "-"],
+        ["aws_bedrock", "enabled", "no: AWS_BEARER_TOKEN_BEDROCK is not set", "-"],
+        ["ollama", "enabled", "no: neither OLLAMA_ENABLED=true nor OLLAMA_BASE_URL is set", "-"],
+    ]
+
+
+@pytest.mark.parametrize("command", [["check", "--no-probe"], ["serve", "--dry-run"]])
+def test_the_flags_of_serve_are_tried_without_serving(tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "mine.txt").write_text("gpt-4:latest\n")
+    flags = ["--port", "0", "--api-key", f"sk-or-{SECRET}", "--models-filter", "mine.txt", "--log-level", "WARN"]
+    (tmp_path / "arriero.yaml").write_text("server: {watch: false}\nlogging: {level: dbg}\n")
+    done = run(tmp_path, *command, *flags, "--reload")
+    assert done.returncode == 0, done.stderr
+    assert SECRET not in done.stdout + done.stderr
+    lines = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.split()}
+    assert lines["backends.openrouter.api_key"] == ["set", "(from", "--api-key)", "--api-key"]
+    assert lines["models.filter_file"] == [f"{tmp_path}/mine.txt", "--models-filter"]
+    assert lines["logging.level"] == ["warning", "--log-level"]
+    assert lines["server.watch"] == ["true", "--reload"]
+    done = run(tmp_path, *command, env={"OPENROUTER_TIMEOUT": "0", "OPENROUTER_API_KEY": SECRET})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "arriero: OPENROUTER_TIMEOUT: is not a number of seconds from 1 to 3600\n"
+
+
+def test_check_takes_the_flags_of_serve() -> None:
+    command = typer.main.get_command(app)
+    flags = {
+        name: {flag for option in found.params for flag in (*option.opts, *option.secondary_opts)}
+        for name, found in command.commands.items()  # type: ignore[attr-defined]
+        if name in ("serve", "check")
+    }
+    assert flags["serve"] - flags["check"] == {"--dry-run"}
+
+
+def test_an_empty_filter_flag_switches_the_filter_off(tmp_path: Path) -> None:
+    (tmp_path / "models-filter.txt").write_text("gpt-4:latest\n")
+    assert "models-filter.txt" in run(tmp_path, "check", "--no-probe").stdout
+    assert "models-filter.txt" not in run(tmp_path, "check", "--no-probe", "--models-filter", "").stdout
 
 
 # ---- ask ------------------------------------------------------------------------------------------------------------

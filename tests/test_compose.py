@@ -4,7 +4,7 @@ import asyncio
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -14,9 +14,12 @@ from arriero.canonical.catalog import Capability
 from arriero.compose import LOCAL_CHECKS, SEATED, USER_AGENT, adopt, build, build_backend, build_roster
 from arriero.compose import seat as seat_of
 from arriero.config import Config, OllamaConfig, OpenAIConfig
+from arriero.config.schema import RoutingConfig
 from arriero.errors import ArrieroError
 from arriero.filters.rules import Clamp
+from arriero.gateway.choice import Retrying
 from arriero.gateway.entry import Seat, Told
+from arriero.routing.decide import Rules
 from arriero.routing.names import Patterns
 from support.engine import eventually
 from support.raw_backend import Peer, RawBackend
@@ -176,6 +179,19 @@ def test_attempts_and_aliases_reach_the_gateway() -> None:
     assert list(app.roster.names.aliases) == ["fast"]
 
 
+def test_how_a_failure_is_tried_again_reaches_the_gateway() -> None:
+    retry = {"statuses": [500], "attempts": 4, "budget_seconds": None, "where": "same"}
+    made = build(config(OLLAMA, routing={"retry": retry}))._policy.routing.retrying
+    assert made == Retrying(statuses=frozenset({500}), attempts=4, budget_seconds=None, same=True)
+    assert build(config(OLLAMA))._policy.routing.retrying == Retrying()
+
+
+@pytest.mark.parametrize("policy", get_args(RoutingConfig.model_fields["policy"].annotation))
+def test_every_policy_reaches_the_gateway(policy: str) -> None:
+    made = build(config(OLLAMA, routing={"policy": policy, "prefer_loaded": False}))._policy.routing.rules
+    assert made == Rules(policy, prefer_loaded=False)
+
+
 # ---- another configuration while it runs ---------------------------------------------------------------------------
 
 
@@ -201,6 +217,9 @@ MAKINGS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     (OLLAMA, {"openai_api": False}),
     (OLLAMA, {"check_path": "/healthy"}),
     (OPENAI, {"profile": "generic"}),
+    (OPENAI, {"query": {"api-version": "2024-10-21"}}),
+    # Of a vendor without a list they say whether there is anything to ask for.
+    ({**OPENAI, "profile": "perplexity"}, {"extra_models": ["sonar"]}),
     (OLLAMA, {**OPENAI, "name": "gpu"}),
     ({"name": "local", "kind": "engine"}, {"keep_alive": 9}),
 ]

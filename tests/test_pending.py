@@ -19,10 +19,9 @@ def test_every_listed_setting_is_one() -> None:
 
 
 def test_what_is_set_and_does_nothing_is_named() -> None:
-    config = Config.model_validate({"server": {"workers": 2}, "routing": {"policy": "capability"}})
+    config = Config.model_validate({"server": {"workers": 2}})
     assert without_effect(config) == [
         "server.workers has no effect in this version",
-        "routing.policy: capability is not there in this version; least-connections is used instead",
     ]
 
 

@@ -262,10 +262,10 @@ async def test_what_needs_a_restart_is_named_and_does_not_change(folder: Folder)
 async def test_a_warning_is_told_when_it_is_new(folder: Folder) -> None:
     folder.write(A, server={"workers": 2})
     async with running(folder.again(), folder.again) as made:
-        folder.write(A, server={"workers": 2}, routing={"policy": "capability"})
+        folder.write(A, server={"workers": 2}, routing={"aliases": {"a": ["b"], "b": ["c"]}})
         lines = await logged(made.ask, "the configuration has changed")
     told = [line["event"] for line in lines if line["log_level"] == "warning"]
-    assert told == ["routing.policy: capability is not there in this version; least-connections is used instead"]
+    assert [text.partition(";")[0] for text in told] == ["routing.aliases.a: b is an alias"]
 
 
 async def test_readings_do_not_overlap_and_what_changes_meanwhile_is_read_after(folder: Folder) -> None:

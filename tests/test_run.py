@@ -111,6 +111,7 @@ async def test_nothing_that_is_printed_or_logged_or_answered_holds_a_secret(tmp_
         for path in ("/api/tags", "/api/ps", "/v1/models"):
             answers.append(await asyncio.to_thread(running.ask, "GET", path))
         answers.append(await asyncio.to_thread(running.ask, "POST", "/api/show", {"model": "gpt-x"}))
+        await asyncio.to_thread(until, lambda: running.log.count("exchange failed") == 2)
         said = running.printed + running.log + "".join(f"{headers} {body!r}" for _, headers, body in answers)
     assert [status for status, _, _ in answers[:2]] == [502, 502]
     assert "exchange failed" in said

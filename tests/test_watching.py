@@ -152,6 +152,11 @@ def test_the_folders_along_all_links(tmp_path: Path) -> None:
     assert folders([tmp_path / "none" / "x"]) == frozenset()
 
 
+def test_a_path_that_no_file_can_have_stands_for_nothing(tmp_path: Path) -> None:
+    for path in (tmp_path / "a\x00b", tmp_path / ("x" * 5000)):
+        assert (stamp([path]), folders([path])) == ((None,), frozenset({tmp_path}))
+
+
 def test_links_in_a_circle_lead_nowhere(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")

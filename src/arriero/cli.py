@@ -54,29 +54,48 @@ OllaConfig = Annotated[
 ]
 
 
+Host = Annotated[str | None, typer.Option(help="Address to listen on [127.0.0.1].")]
+Port = Annotated[str | None, typer.Option(metavar="NUMBER", help="Port to listen on [11434].")]
+ApiKey = Annotated[
+    str | None,
+    typer.Option(metavar="KEY", help="Key of a backend with the OpenAI API; one of OpenRouter (sk-or-...) is its."),
+]
+BaseUrl = Annotated[str | None, typer.Option(metavar="URL", help="URL of that backend, with /v1.")]
+Capabilities = Annotated[
+    list[str] | None,
+    typer.Option("--capabilities", "-c", metavar="LIST", help="What its models can do: tools, vision, ..."),
+]
+Models = Annotated[
+    list[str] | None, typer.Option("--models", "-m", metavar="LIST", help="Models that it has and does not list.")
+]
+ModelsFilter = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help='File of the models that are shown; "" shows all [./models-filter.txt].'),
+]
+ModelsDir = Annotated[str | None, typer.Option(metavar="DIR", help="Model store of the engine.")]
+DemoModel = Annotated[
+    bool | None, typer.Option("--demo-model/--no-demo-model", help="Offer the built-in demo model [yes].")
+]
+Reload = Annotated[bool | None, typer.Option("--reload", help="Take up changes of the configuration at once [yes].")]
+LogLevel = Annotated[str | None, typer.Option(metavar="LEVEL", help="debug, info, warning, error, critical [info].")]
+
+
 @app.command()
 def serve(
     config: Config = None,
     olla_config: OllaConfig = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on [127.0.0.1].")] = None,
-    port: Annotated[str | None, typer.Option(metavar="NUMBER", help="Port to listen on [11434].")] = None,
-    api_key: Annotated[str | None, typer.Option(metavar="KEY", help="Key of a backend with the OpenAI API.")] = None,
-    base_url: Annotated[str | None, typer.Option(metavar="URL", help="URL of that backend, with /v1.")] = None,
-    capabilities: Annotated[
-        list[str] | None,
-        typer.Option("--capabilities", "-c", metavar="LIST", help="What its models can do: tools, vision, ..."),
-    ] = None,
-    models: Annotated[
-        list[str] | None,
-        typer.Option("--models", "-m", metavar="LIST", help="Models that it has and does not list."),
-    ] = None,
-    models_dir: Annotated[str | None, typer.Option(metavar="DIR", help="Model store of the engine.")] = None,
-    demo_model: Annotated[
-        bool | None, typer.Option("--demo-model/--no-demo-model", help="Offer the built-in demo model [yes].")
-    ] = None,
-    log_level: Annotated[
-        str | None, typer.Option(metavar="LEVEL", help="debug, info, warning, error, critical [info].")
-    ] = None,
+    host: Host = None,
+    port: Port = None,
+    api_key: ApiKey = None,
+    base_url: BaseUrl = None,
+    capabilities: Capabilities = None,
+    models: Models = None,
+    models_filter: ModelsFilter = None,
+    models_dir: ModelsDir = None,
+    demo_model: DemoModel = None,
+    reload: Reload = None,
+    log_level: LogLevel = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run, as check does, and exit.")] = False,
 ) -> None:
     """Listen and serve until stopped. Lists may be repeated, parted by commas, or JSON."""
     flags = Flags(
@@ -88,11 +107,16 @@ def serve(
         base_url=base_url,
         capabilities=capabilities,
         models=models,
+        models_filter=models_filter,
         models_dir=models_dir,
         demo_model=demo_model,
+        reload=reload,
         log_level=log_level,
     )
     loaded = _load(flags)
+    if dry_run:
+        _print_settings(loaded, everything=False)
+        return
     from arriero.ports import obstacle
 
     if (text := obstacle(loaded)) is not None:
@@ -106,14 +130,41 @@ def serve(
 def check(
     config: Config = None,
     olla_config: OllaConfig = None,
+    host: Host = None,
+    port: Port = None,
+    api_key: ApiKey = None,
+    base_url: BaseUrl = None,
+    capabilities: Capabilities = None,
+    models: Models = None,
+    models_filter: ModelsFilter = None,
+    models_dir: ModelsDir = None,
+    demo_model: DemoModel = None,
+    reload: Reload = None,
+    log_level: LogLevel = None,
     everything: Annotated[bool, typer.Option("--all", help="Show settings that have their default, too.")] = False,
     probe: Annotated[bool, typer.Option("--probe/--no-probe", help="Ask each backend for its models [yes].")] = True,
 ) -> None:
     """Check the configuration, show each setting with its origin, and ask each backend for its models.
 
-    Exits with 1 if the configuration cannot be used or a backend does not answer.
+    Takes the flags of serve. Exits with 1 if the configuration cannot be used or a backend does not answer.
     """
-    loaded = _load(Flags(config=config, olla_config=olla_config))
+    loaded = _load(
+        Flags(
+            config=config,
+            olla_config=olla_config,
+            host=host,
+            port=port,
+            api_key=api_key,
+            base_url=base_url,
+            capabilities=capabilities,
+            models=models,
+            models_filter=models_filter,
+            models_dir=models_dir,
+            demo_model=demo_model,
+            reload=reload,
+            log_level=log_level,
+        )
+    )
     _print_settings(loaded, everything)
     if probe and not _print_backends(loaded):
         raise typer.Exit(1)
@@ -208,10 +259,15 @@ def _client_url(text: str) -> str:
 
 
 def _print_settings(loaded: Loaded, everything: bool) -> None:
-    from arriero.config.listing import rows
+    from arriero.config.filter_file import summary
+    from arriero.config.listing import facts, rows
 
     shown = [row for row in rows(loaded) if everything or row.origin != "default" or row.name.startswith("server.")]
     print(f"File: {loaded.file or 'none'}")
+    print(f"Filter: {summary(loaded.config.models.filter_file, loaded.filter)}")
+    if loaded.providers:
+        _print_table(("provider", "what", "value", "origin"), facts(loaded))
+        print()
     _print_table(("setting", "value", "origin"), shown)
     if loaded.candidates:
         names = ", ".join(f"{server.name} ({getattr(server, 'url', '')})" for server in loaded.candidates)

@@ -35,8 +35,8 @@ from arriero.gateway.queue import Queue
 from arriero.gateway.roster import Bylaws, Roster
 from arriero.routing.breaker import BreakerRule
 from arriero.routing.decide import Rules
+from arriero.routing.model_filter import EVERYTHING, ModelFilter
 from arriero.routing.names import Patterns, key_of
-from arriero.routing.policies import POLICIES
 from arriero.routing.sticky import Sessions
 from arriero.server import surface
 from arriero.server.access import Access, is_loopback, own_names
@@ -62,17 +62,23 @@ _STRATEGIES = {"reject": "strict", "any": "optimistic", "discover": "discovery"}
 """Olla's words for what becomes of a model that nobody lists."""
 
 
-def build(config: Config, environ: Mapping[str, str] = NOTHING) -> App:
+def build(config: Config, environ: Mapping[str, str] = NOTHING, filter: ModelFilter = EVERYTHING) -> App:
     """The application of a configuration. Raises `ArrieroError` for a backend that cannot be built.
 
     `environ` is the process's environment: the engine's children inherit what llama.cpp needs of it, and no key.
     """
-    app = App(build_roster(config, environ), DIALECTS)
+    app = App(build_roster(config, environ, filter), DIALECTS)
     settle(app, config)
     return app
 
 
-async def adopt(app: App, before: Config, after: Config, environ: Mapping[str, str] = NOTHING) -> None:
+async def adopt(
+    app: App,
+    before: Config,
+    after: Config,
+    environ: Mapping[str, str] = NOTHING,
+    filter: ModelFilter = EVERYTHING,
+) -> None:
     """Another configuration for an application that runs. A backend that is made as before stays the same object, and
     keeps its connections and loaded models; open answers of the others run to their end.
 
@@ -90,7 +96,7 @@ async def adopt(app: App, before: Config, after: Config, environ: Mapping[str, s
         # In a thread: a TLS context takes a while, and there may be many.
         await asyncio.to_thread(_build_others, after, kept, made, environ)
         seats = [((kept | made)[backend.name], seat(after, backend)) for backend in after.backends]
-        await app.roster.adopt(seats, bylaws(after))
+        await app.roster.adopt(seats, bylaws(after, filter))
     except BaseException:
         await asyncio.gather(*(backend.close() for backend in made.values()))
         raise
@@ -125,7 +131,16 @@ def making(config: Config, backend: BackendConfig) -> tuple[object, ...]:
     """All that a backend's object is made of: equal where another one would be no different."""
     own = {name: value for name, value in backend if name not in SEATED | {"timeouts", "proxy"}}
     proxy = config.proxy_of(backend) if isinstance(backend, OllamaConfig | OpenAIConfig) else None
-    return type(backend), own, config.timeouts_of(backend), proxy
+    return type(backend), own, config.timeouts_of(backend), proxy, _names_models(backend)
+
+
+def _names_models(backend: BackendConfig) -> bool:
+    """Whether the operator names the models of a vendor that has no list of them."""
+    return (
+        isinstance(backend, OpenAIConfig)
+        and profile_of(backend.profile).models_path is None
+        and bool(backend.extra_models)
+    )
 
 
 def settle(app: App, config: Config) -> None:
@@ -136,6 +151,7 @@ def settle(app: App, config: Config) -> None:
     app.roster.queue.most = config.routing.queue.max_waiting
     app.roster.queue.seconds = config.routing.queue.max_wait_seconds
     app.roster.sessions = _sessions(config, app.roster.sessions)
+    app.roster.journal.settle(exchanges=config.logging.exchanges, prompts=config.logging.prompts)
     app.settle(
         Settled(
             surface.table(
@@ -147,6 +163,7 @@ def settle(app: App, config: Config) -> None:
                 policy=policy,
                 started=STARTED,
                 audience=Audience(dashboard.enabled, dashboard.allowed_networks, dashboard.allowed_hosts),
+                environment=config.server.environment,
             ),
             Access(
                 config.server.cors_origins,
@@ -167,12 +184,16 @@ def settle(app: App, config: Config) -> None:
 
 def _policy(config: Config) -> Policy:
     routing = config.routing
-    policy = routing.policy if routing.policy in POLICIES else "least-connections"  # `pending` says so
-    statuses, budget = frozenset(routing.retry.statuses), routing.retry.budget_seconds
+    retry = routing.retry
     return Policy(
         routing=Routing(
-            rules=Rules(policy, routing.prefer_loaded),
-            retrying=Retrying(statuses=statuses, attempts=routing.retry.attempts, budget_seconds=budget),
+            rules=Rules(routing.policy, routing.prefer_loaded),
+            retrying=Retrying(
+                statuses=frozenset(retry.statuses),
+                attempts=retry.attempts,
+                budget_seconds=retry.budget_seconds,
+                same=retry.where == "same",
+            ),
             fallback={key_of(model.strip()): names for model, names in routing.fallback.items()},
             sticky=routing.sticky.keys if routing.sticky.enabled else (),
         ),
@@ -190,22 +211,23 @@ def _sessions(config: Config, before: Sessions | None) -> Sessions | None:
     return sessions
 
 
-def build_roster(config: Config, environ: Mapping[str, str] = NOTHING) -> Roster:
+def build_roster(config: Config, environ: Mapping[str, str] = NOTHING, filter: ModelFilter = EVERYTHING) -> Roster:
     """The backends of a configuration, each with its seat; nothing is asked yet."""
     return Roster(
         [(build_backend(config, backend, environ), seat(config, backend)) for backend in config.backends],
-        bylaws(config),
+        bylaws(config, filter),
         queue=Queue(),
         sessions=_sessions(config, None),
     )
 
 
-def bylaws(config: Config) -> Bylaws:
-    """What the configuration says of the fleet as a whole."""
+def bylaws(config: Config, filter: ModelFilter = EVERYTHING) -> Bylaws:
+    """What the configuration and the filter file say of the fleet as a whole."""
     routing = config.routing
     return Bylaws(
         aliases={name: alias.models for name, alias in routing.aliases.items()},
         overall=Patterns(config.models.include, config.models.exclude),
+        filter=filter,
         told=_told(config.models),
         unknown_model=routing.unknown_model,
         breaker=BreakerRule(routing.breaker.failures, routing.breaker.open_seconds),
@@ -251,6 +273,8 @@ def _remote(config: Config, backend: OllamaConfig | OpenAIConfig) -> RemoteSetti
         profile=profile_of(backend.profile if isinstance(backend, OpenAIConfig) else "ollama"),
         api_key=backend.api_key.get_secret_value() if backend.api_key is not None else None,
         headers={name: value.get_secret_value() for name, value in backend.headers.items()},
+        query=backend.query if isinstance(backend, OpenAIConfig) else {},
+        models_named=_names_models(backend),
         timeouts=_timeouts(config, backend),
         verify=backend.tls.verify,
         ca_file=str(backend.tls.ca_file.expanduser()) if backend.tls.ca_file is not None else None,

@@ -2,7 +2,8 @@
 
 Each class answers three questions as data: `status` (the HTTP status a client sees), `retry` (may another backend be
 tried) and `blame` (who has to act). No decision anywhere reads message text. Rendering into a client's envelope is the
-dialects' work; mapping foreign exceptions into this tree happens at the edge that meets them.
+dialects' work; mapping foreign exceptions into this tree happens at the edge that meets them. The first paragraph of a
+class's docstring is what docs/errors.md says of it.
 """
 
 from enum import Enum
@@ -107,7 +108,10 @@ class NotFound(ArrieroError):
 
 
 class ModelNotFound(NotFound):
-    """No backend has a model of this name. `name` is as the client typed it, or as the endpoint prints it."""
+    """No backend has a model of this name.
+
+    `name` is as the client typed it, or as the endpoint prints it.
+    """
 
     type = "model_not_found"
 
@@ -186,7 +190,7 @@ class NoBackend(ArrieroError):
 
 
 class Busy(ArrieroError):
-    """Every place is taken and the queue is full; `retry_after` says when to come again."""
+    """Every place is taken and the queue is full; `Retry-After` says when to come again."""
 
     status = 503
     type = "rate_limited"
@@ -200,7 +204,7 @@ class Busy(ArrieroError):
 
 
 class BackendError(ArrieroError):
-    """Something failed at or on the way to a backend. `type` becomes `<kind>_error` where the kind is known.
+    """Something failed at or on the way to a backend. `type` becomes `<vendor>_error` where the backend is known.
 
     `verbatim` is the content type and body of the backend's own error answer, where the client reads its dialect.
     """
@@ -213,13 +217,17 @@ class BackendError(ArrieroError):
 
 
 class BackendUnreachable(BackendError):
-    """No connection: refused, no such host, no route, TLS failure, proxy refusal."""
+    """No connection: refused, no such host, no route, TLS failure, proxy refusal. At Olla's doors it is a 502."""
+
+    status = 503
+    type = "network_error"
 
 
 class BackendTimeout(BackendError):
     """Connect, first byte, idle or total time ran out; the message names which."""
 
     status = 504
+    type = "network_error"
 
 
 class BackendBroken(BackendError):
@@ -228,6 +236,14 @@ class BackendBroken(BackendError):
 
 class BackendUnauthorized(BackendError):
     """The backend refused the gateway's credentials. Never a 401 to the client: it is not the client's to mend."""
+
+
+class BackendUnconfigured(BackendError):
+    """The backend lacks what only its operator can say: the models of a vendor that has no list of them."""
+
+    status = 503
+    type = "configuration_error"
+    blame = Blame.GATEWAY
 
 
 class BackendOverloaded(BackendError):
@@ -257,7 +273,10 @@ class ModelMissing(BackendError):
 
 
 class ContextExceeded(BackendRefused):
-    """The prompt or an input is longer than the model's context. `fits` is the share of it that has room, if said."""
+    """The prompt or an input is longer than the model's context.
+
+    `fits` is the share of it that has room, if said.
+    """
 
     fits: float | None = None
 
@@ -289,6 +308,7 @@ class EngineMissing(EngineError):
     """The engine's package is not installed, or this CPU cannot run it."""
 
     status = 503
+    type = "configuration_error"
     blame = Blame.GATEWAY
 
 

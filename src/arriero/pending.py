@@ -7,10 +7,7 @@ A setting that is read and ignored in silence is worse than none: whoever sets o
 from arriero.config import Config
 from arriero.routing.names import key_of
 
-PENDING: tuple[str, ...] = (
-    "server.workers",
-    "models.filter_file",
-)
+PENDING: tuple[str, ...] = ("server.workers",)
 """Each has no effect whatever its value is."""
 
 
@@ -20,9 +17,6 @@ def without_effect(config: Config) -> list[str]:
     found = [
         f"{name} has no effect in this version" for name in PENDING if _value(config, name) != _value(default, name)
     ]
-    policy = config.routing.policy
-    if policy == "capability":
-        found.append(f"routing.policy: {policy} is not there in this version; least-connections is used instead")
     return [*found, *_aliases(config)]
 
 

@@ -7,6 +7,7 @@ local server that came up. What cannot be carried out is told, and everything st
 import asyncio
 import os
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import structlog
 
 from arriero import compose
 from arriero.config import BackendConfig, Config, ConfigError, Loaded
+from arriero.config.filter_file import unread
 from arriero.config.local import is_own_address
 from arriero.config.members import hosts_of, present
 from arriero.discovery import Addresses, LocalServers, Resolve, resolve
@@ -29,6 +31,9 @@ START_SECONDS = 1.0
 
 FIXED = ("server.host", "server.port", "server.listen", "server.workers", "logging.level", "logging.format")
 """What a process has from its start to its end."""
+
+FILTER = "models.filter_file"
+"""The section that has changed where other rules stand in the filter file."""
 
 STAYS = "the configuration stays as it was"
 
@@ -65,7 +70,7 @@ class Running:
         """Raises `ArrieroError` for a backend that cannot be built. Nobody is asked anything yet."""
         self.loaded = loaded
         self.config = present(loaded.config, {})
-        self.app = compose.build(self.config, loaded.environ)
+        self.app = compose.build(self.config, loaded.environ, loaded.filter)
         self._again = again
         self._every = every
         self._started = loaded.config
@@ -152,6 +157,7 @@ class Running:
             log.error(STAYS, problem=error.message)
             return
         self._tell(loaded, change)
+        self._tell_filter(loaded, change)
         self._follow_files()
 
     def _tell(self, loaded: Loaded, change: Change) -> None:
@@ -165,7 +171,16 @@ class Running:
         warnings = {*loaded.warnings, *without_effect(loaded.config)}
         for warning in sorted(warnings - self._said):
             log.warning(warning)
-        self._said |= warnings
+        self._said = warnings
+
+    def _tell_filter(self, loaded: Loaded, change: Change) -> None:
+        if loaded.filter_problem is not None:
+            log.error("the filter stays as it was", problem=loaded.filter_problem, rules=len(loaded.filter))
+        elif FILTER in change.sections:
+            names, path = self.app.roster.names, loaded.config.models.filter_file
+            file = {} if path is None else {"file": str(path)}
+            counts = {"rules": len(loaded.filter), "shown": len(names.models), "hidden": len(names.hidden)}
+            log.info("the filter has changed", **file, **counts)
 
     # ---- who is there ----------------------------------------------------------------------------------------------
 
@@ -207,13 +222,14 @@ class Running:
         """
         async with self._turn:
             wanted = loaded or self.loaded
-            before = self.config
+            before, filter = self.config, self.loaded.filter
             held = self._held(wanted.config)
             after = present(held, self._addresses.known, self._others(wanted), self._locals.found)
-            if after != before:
-                await compose.adopt(self.app, before, after, wanted.environ)
+            if after != before or wanted.filter != filter:
+                await compose.adopt(self.app, before, after, wanted.environ, wanted.filter)
             self.loaded, self.config = wanted, after
-            return change_of(before, after)
+            change = change_of(before, after)
+            return change if wanted.filter == filter else change._replace(sections=(*change.sections, FILTER))
 
     def _others(self, loaded: Loaded) -> list[BackendConfig]:
         """The candidates that are not arriero itself, wherever it would listen after a restart."""
@@ -236,7 +252,7 @@ def _spawn(work: Coroutine[Any, Any, None], tasks: "set[asyncio.Task[None]]") ->
 
 def read_again(again: Callable[[], Loaded], before: Loaded) -> Loaded:
     """The configuration as it is now. Raises `ConfigError`, also for what only a running arriero must not take for it:
-    its file is gone, or empty (somebody is just writing it).
+    its file is gone, or empty (somebody is just writing it). Of a filter file that cannot be read the old rules stay.
     """
     file = before.file
     if file is not None and file.exists() and not file.is_file() and str(file) != os.devnull:
@@ -246,6 +262,9 @@ def read_again(again: Callable[[], Loaded], before: Loaded) -> Loaded:
         raise ConfigError([f"{file}: is gone"])
     if loaded.file is not None and loaded.file.is_file() and not loaded.file.stat().st_size:
         raise ConfigError([f"{loaded.file}: is empty; write {{}} into it if nothing shall be set"])
+    if (problem := loaded.filter_problem) is not None:
+        warnings = tuple(text for text in loaded.warnings if text != unread(problem))
+        return replace(loaded, filter=before.filter, warnings=warnings)
     return loaded
 
 

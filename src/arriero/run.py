@@ -13,13 +13,12 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from math import ceil
-from typing import Any
 
-import structlog
 import uvicorn
 
+from arriero import logs
 from arriero.banner import BackendLine, render_start
-from arriero.config import Address, Config, Loaded
+from arriero.config import Address, Loaded
 from arriero.errors import ArrieroError
 from arriero.gateway.entry import Entry
 from arriero.gateway.roster import Roster
@@ -29,10 +28,11 @@ from arriero.server.fastlane import FastProtocol, protocol_for
 
 KEEP_ALIVE_SECONDS = 75
 
+CUT_TURNS = 10
+"""Turns of the loop within which a connection that was cut has told so."""
+
 HANG_UP: signal.Signals | None = getattr(signal, "SIGHUP", None)
 """The signal to read the configuration again, where the system has it."""
-
-_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
 def serve(loaded: Loaded, again: Callable[[], Loaded] | None = None) -> int:
@@ -40,8 +40,15 @@ def serve(loaded: Loaded, again: Callable[[], Loaded] | None = None) -> int:
 
     `again` reads the configuration once more, when it may have changed.
     """
+    written = logs.set_up(loaded.config.logging)
+    try:
+        return _serve(loaded, again, written)
+    finally:
+        written.close()
+
+
+def _serve(loaded: Loaded, again: Callable[[], Loaded] | None, written: logs.Logs) -> int:
     config = loaded.config
-    set_up_logging(config)
     if HANG_UP is not None:
         # Until the loop runs there is nothing to do: the configuration has only just been read. A handler and no
         # ignoring, which child processes would inherit.
@@ -49,6 +56,7 @@ def serve(loaded: Loaded, again: Callable[[], Loaded] | None = None) -> int:
     try:
         running = Running(loaded, again)
         app = running.app
+        written.open(app.roster.journal)
         sockets = [sock for address in config.server.addresses for sock in _listening(address)]
     except (ArrieroError, OSError) as error:
         sys.stderr.write(f"arriero: {error}\n")
@@ -119,6 +127,18 @@ class _Server(uvicorn.Server):
         await self._running.close()
         self.config.timeout_graceful_shutdown = ceil(self._running.config.server.shutdown_seconds)
         await super().shutdown(sockets=sockets)
+        await self._cut()
+
+    async def _cut(self) -> None:
+        """The answers that have not come to their end in time: each has its line in the log."""
+        self._app.roster.journal.stop()
+        connections = self.server_state.connections
+        for connection in list(connections):
+            if isinstance(connection, FastProtocol):
+                connection.transport.abort()
+        for _ in range(CUT_TURNS):
+            if connections:
+                await asyncio.sleep(0)
 
     def _hung_up(self) -> None:
         """SIGHUP: the operator wants the configuration read again, or the terminal is gone."""
@@ -184,25 +204,4 @@ def _line(entry: Entry, models: Sequence[str]) -> BackendLine:
         where=entry.backend.where,
         state=state if entry.error is None else entry.error.message,
         models=tuple(models),
-    )
-
-
-def set_up_logging(config: Config) -> None:
-    """structlog to stderr: for people on a terminal, one JSON object a line elsewhere."""
-    style = config.logging.format
-    people = sys.stderr.isatty() if style == "auto" else style == "text"
-    last: Any = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if people else structlog.processors.JSONRenderer()
-    )
-    processors: Sequence[Any] = (
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-        last,
-    )
-    structlog.configure(
-        processors=list(processors),
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[config.logging.level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
     )

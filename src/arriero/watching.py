@@ -39,7 +39,7 @@ def stamp(paths: Sequence[Path]) -> Stamp:
 def _stamp(path: Path) -> tuple[int, int, int, int] | None:
     try:
         found = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # the second: a path that no file can have
         return None
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
@@ -66,7 +66,7 @@ def _target(path: Path) -> Path | None:
     """Where a link leads; `None` for anything else."""
     try:
         return Path(os.path.normpath(path.parent / path.readlink()))
-    except OSError:
+    except (OSError, ValueError):
         return None
 
 

@@ -296,7 +296,7 @@ async def test_an_unreachable_server() -> None:
         await server.stop_listening()
         with pytest.raises(BackendUnreachable, match="cannot reach") as raised:
             await backend.list_models()
-        assert raised.value.status == 502
+        assert (raised.value.status, raised.value.type) == (503, "network_error")
         with pytest.raises(BackendUnreachable):
             await backend.show(ModelCard(id="tiny"), False)
 

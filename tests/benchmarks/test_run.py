@@ -19,7 +19,13 @@ def test_every_row_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str
     printed, complaints = capsys.readouterr()
     assert (status, complaints) == (0, "")
     found = json.loads(output.read_text())
-    assert [row["name"] for row in found["rows"]] == [*(case.name for case in CASES), "memory at rest"]
+    assert [row["name"] for row in found["rows"]] == [
+        *(case.name for case in CASES),
+        "memory at rest",
+        "counting adds to a request",
+        "  and to a lone chunk",
+        "a log line adds to a request",
+    ]
     assert all(row["name"] in printed for row in found["rows"])
     assert set(found["machine"]) == {"cpu", "cores", "kernel", "python"}
 

@@ -6,14 +6,14 @@ import pytest
 from arriero.config import Config, EngineConfig, Flags, load
 from arriero.config.environment import (
     ENVIRONMENT,
-    LEVELS,
+    FORMATS,
+    PLACES,
     SETTINGS,
     Origin,
     Variable,
     Variables,
     every_name,
-    read_level,
-    vendors_named,
+    read_environment,
 )
 
 VALUES: dict[str, tuple[str, str]] = {
@@ -33,6 +33,13 @@ VALUES: dict[str, tuple[str, str]] = {
     "ALL_PROXY": ("http://p:1", "**********"),
     "NO_PROXY": ("a, .b", "('a', '.b')"),
     "LOG_LEVEL": ("WARN", "warning"),
+    "DEBUG": ("true", "debug"),
+    "LOG_FORMAT": ("Console", "text"),
+    "ENVIRONMENT": ("PROD", "production"),
+    "RELOAD": ("true", "True"),
+    "MODELS_FILTER_PATH": ("/f", "/f"),
+    "MAX_QUEUE_SIZE": ("7", "7"),
+    "FALLBACK_STRATEGY": ("none", "1"),
     "ARRIERO_HOST": ("h", "h"),
     "ARRIERO_PORT": ("1", "1"),
     "ARRIERO_MODELS_DIR": ("/m", "/m"),
@@ -72,9 +79,37 @@ def test_num_parallel_0_is_the_default(tmp_path: Path) -> None:
     assert value_of(config, "engine.num_parallel") == "1"
 
 
-@pytest.mark.parametrize(("level", "spelling"), [(level, word) for level, words in LEVELS.items() for word in words])
-def test_log_levels(level: str, spelling: str) -> None:
-    assert (read_level(spelling), read_level(f" {spelling.upper()} ")) == (level, level)
+@pytest.mark.parametrize(("place", "spelling"), [(place, word) for place, words in PLACES.items() for word in words])
+def test_environments(place: str, spelling: str) -> None:
+    assert (read_environment(spelling), read_environment(f" {spelling.upper()} ")) == (place, place)
+
+
+def test_any_other_environment_is_development() -> None:
+    assert read_environment("qa") == "development"
+
+
+@pytest.mark.parametrize(("spelling", "form"), FORMATS.items())
+def test_log_formats(spelling: str, form: str, tmp_path: Path) -> None:
+    assert load(Flags(), {"LOG_FORMAT": spelling.upper()}, tmp_path, tmp_path).config.logging.format == form
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "warning"),
+    [
+        ("DEBUG", "express:*", "DEBUG: is not true or false and is not used"),
+        ("RELOAD", "sometimes", "RELOAD: is not true or false and is not used"),
+        (
+            "LOG_FORMAT",
+            "%(message)s",
+            "LOG_FORMAT: is not one of auto, console, text, plain, pretty, json and is not used",
+        ),
+    ],
+)
+def test_a_name_that_is_anybodys_stops_nothing(name: str, value: str, warning: str, tmp_path: Path) -> None:
+    loaded = load(Flags(), {name: value}, tmp_path, tmp_path)
+    assert loaded.warnings == (warning,)
+    assert loaded.config.logging == Config().logging
+    assert loaded.config.server == Config().server
 
 
 def test_the_exact_name_counts_before_other_cases() -> None:
@@ -91,9 +126,3 @@ def test_a_name_counts_in_the_order_asked_for() -> None:
 def test_no_variable_is_in_the_tables_twice() -> None:
     names = every_name()
     assert len(names) == len(set(names))
-
-
-def test_every_named_vendor_has_its_own_backend() -> None:
-    backends = [row.backend for row in vendors_named()]
-    assert len(backends) == len(set(backends))
-    assert "openrouter" in backends

@@ -13,6 +13,9 @@ FLAGS: list[tuple[str, Any, str, object]] = [
     ("host", "0.0.0.0", "server.host", "0.0.0.0"),
     ("port", "8080", "server.port", 8080),
     ("log_level", "DEBUG", "logging.level", "debug"),
+    ("log_level", "fatal", "logging.level", "critical"),
+    ("models_filter", "/f.txt", "models.filter_file", Path("/f.txt")),
+    ("reload", True, "server.watch", True),
     ("models_dir", "/models", "engine.models_dir", Path("/models")),
     ("demo_model", False, "engine.demo_model", False),
 ]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from arriero.config import ConfigError, Flags, Loaded, load
 from arriero.config.environment import SETTINGS, every_name
-from arriero.config.listing import rows
+from arriero.config.listing import facts, rows
 
 MARKER = "MARKER5ECRET"
 
@@ -21,6 +21,7 @@ def printed(loaded: Loaded) -> str:
         repr(loaded),
         loaded.config.model_dump(),
         rows(loaded),
+        facts(loaded),
         loaded.warnings,
         loaded.candidates,
     ]
@@ -66,7 +67,15 @@ VALUES = [MARKER, f"http://u:{MARKER}@h", f"*{MARKER}", f"!{MARKER}", f"[{MARKER
 )
 def test_a_secret_in_any_variable(name: str, value: str, tmp_path: Path) -> None:
     # The settings that are no secrets where they are right are printed; here they are wrong, or are secrets.
-    visible = {"OLLAMA_MODELS", "ARRIERO_MODELS_DIR", "OLLAMA_ORIGINS", "NO_PROXY", "MODELS"}
+    visible = {
+        "OLLAMA_MODELS",
+        "ARRIERO_MODELS_DIR",
+        "OLLAMA_ORIGINS",
+        "NO_PROXY",
+        "MODELS",
+        "MODELS_FILTER",
+        "MODELS_FILTER_PATH",
+    }
     if name in visible:
         return
     assert MARKER not in said(Flags(), {"OPENAI_BASE_URL": "http://h2/v1", name: value}, tmp_path)

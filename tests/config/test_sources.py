@@ -66,11 +66,12 @@ def test_which_file(place: Place) -> None:
 
 def test_the_files_to_watch_are_those_that_may_make_another_configuration(place: Place) -> None:
     here, user, dotenv = place.cwd / "arriero.yaml", place.home / ".config/arriero/config.yaml", place.cwd / ".env"
-    assert place.load().watched == (here, user, dotenv)
-    assert place.file("server: {port: 2}").load().watched == (here, user, dotenv)
+    rules = place.cwd / "models-filter.txt"
+    assert place.load().watched == (here, user, dotenv, rules)
+    assert place.file("server: {port: 2}").load().watched == (here, user, dotenv, rules)
     (place.cwd / "other.yaml").write_text("server: {port: 4}")
-    assert place.load(Flags(config="other.yaml")).watched == (place.cwd / "other.yaml", dotenv)
-    assert place.load(env={"ARRIERO_CONFIG": "other.yaml"}).watched == (place.cwd / "other.yaml", dotenv)
+    assert place.load(Flags(config="other.yaml")).watched == (place.cwd / "other.yaml", dotenv, rules)
+    assert place.load(env={"ARRIERO_CONFIG": "other.yaml"}).watched == (place.cwd / "other.yaml", dotenv, rules)
 
 
 def test_a_named_file_must_be_there(place: Place) -> None:

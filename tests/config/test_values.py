@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from arriero.config.values import (
     FOREVER,
+    LEVELS,
     Address,
     HostPort,
     check_name,
@@ -15,6 +16,10 @@ from arriero.config.values import (
     parse_listen,
     parse_ollama_host,
     parse_seconds,
+    parse_seconds_within,
+    parse_truth,
+    parse_whole_within,
+    read_level,
 )
 
 
@@ -151,3 +156,61 @@ def test_not_names(name: str) -> None:
 def test_a_parser_leaves_other_types_to_the_model() -> None:
     values: list[Any] = [True, [], {}]
     assert [parse_seconds(value) for value in values] == values
+
+
+@pytest.mark.parametrize(("level", "spelling"), [(level, word) for level, words in LEVELS.items() for word in words])
+def test_log_levels(level: str, spelling: str) -> None:
+    assert (read_level(spelling), read_level(f" {spelling.upper()} ")) == (level, level)
+
+
+def test_no_log_level() -> None:
+    values: list[object] = ["loud", 5, None, ["debug"]]
+    assert [read_level(value) for value in values] == values
+
+
+@pytest.mark.parametrize(
+    ("text", "truth"),
+    [("true", True), ("YES", True), (" on ", True), ("1", True), ("False", False), ("no", False), ("0", False)],
+)
+def test_truth(text: str, truth: bool) -> None:
+    assert parse_truth(text) is truth
+
+
+@pytest.mark.parametrize("text", ["", "2", "maybe", "truee"])
+def test_no_truth(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^is not true or false$"):
+        parse_truth(text)
+
+
+@pytest.mark.parametrize(("text", "number"), [("1", 1), (" 10 ", 10), ("007", 7)])
+def test_whole_numbers_within(text: str, number: int) -> None:
+    assert parse_whole_within(text, 1, 10) == number
+
+
+@pytest.mark.parametrize("text", ["0", "11", "1.5", "-1", "x", "", "٣", "9" * 5000])
+def test_whole_numbers_outside(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^is not a whole number from 1 to 10$"):
+        parse_whole_within(text, 1, 10)
+
+
+def test_a_whole_number_without_an_upper_limit() -> None:
+    assert parse_whole_within("1000000", 5) == 1000000
+    with pytest.raises(ValueError, match=r"^is not a whole number of at least 5$"):
+        parse_whole_within("4", 5)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("1", 1.0), ("2.5", 2.5), ("1m", 60.0)])
+def test_seconds_within(text: str, seconds: float) -> None:
+    assert parse_seconds_within(text, 1, 60) == seconds
+
+
+@pytest.mark.parametrize("text", ["0.5", "61", "1h", "x", "", "-1", "nan", "inf"])
+def test_seconds_outside(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^is not a number of seconds from 1 to 60$"):
+        parse_seconds_within(text, 1, 60)
+
+
+def test_seconds_without_an_upper_limit() -> None:
+    assert parse_seconds_within("1h", 10) == 3600.0
+    with pytest.raises(ValueError, match=r"^is not a number of seconds of at least 10$"):
+        parse_seconds_within("9", 10)

@@ -16,7 +16,9 @@ CHAT = Endpoint(
     check=lambda request, card: None,
     stream_default=False,
 )
-DRIVER = Driver(encode=lambda request, target: Outbound("/chat", b""), decode=lambda body: NotImplemented, decoder=None)
+DRIVER = Driver(
+    encode=lambda request, target: Outbound("/chat", b""), decode=lambda body, profile: NotImplemented, decoder=None
+)
 
 
 def write_error(error: ArrieroError, streaming: bool) -> ErrorAnswer:
@@ -29,7 +31,7 @@ DIALECT = Dialect(
     drivers={ChatRequest: DRIVER},
     write_error=write_error,
     write_stream_error=lambda error: error.message.encode(),
-    read_error=lambda status, body, type: BackendFailed(body.decode(), status=status, type=type),
+    read_error=lambda status, body, profile: BackendFailed(body.decode(), status=status, type=profile.error_type),
 )
 
 

@@ -9,11 +9,21 @@ from arriero.backends.remote import OpenAI, RemoteSettings
 from arriero.canonical.events import Answer, Finished, Reason
 from arriero.canonical.requests import ChatRequest, CompletionRequest, Request
 from arriero.compose import DIALECTS
+from arriero.dialects.backend_errors import NOBODY
 from arriero.dialects.base import ErrorAnswer
 from arriero.dialects.profiles import profile_of
-from arriero.errors import BackendFailed, BackendOverloaded, BackendUnauthorized, Busy
+from arriero.errors import (
+    BackendBroken,
+    BackendFailed,
+    BackendOverloaded,
+    BackendTimeout,
+    BackendUnauthorized,
+    BackendUnreachable,
+    Busy,
+)
 from arriero.filters.rules import Rule
-from arriero.gateway.answering import Answering, error_answer, read_error
+from arriero.gateway.answering import Answering, at_door, error_answer, named, read_error
+from arriero.gateway.door import FRONT, Door
 from arriero.gateway.outcome import Outcome
 from arriero.gateway.pipes import Fold, Gather, Transcode
 from support.lanes import KeptLane, inbound
@@ -45,7 +55,7 @@ def answering(lane: KeptLane, *rules: Rule, stream: bool = True) -> Answering:
 )
 def test_the_way_of_a_body(content_type: bytes, stream: bool, kind: type) -> None:
     head = Head(200, ((b"content-type", content_type),))
-    assert type(answering(KeptLane(), stream=stream).pipe(head, DRIVER, REQUEST, 0, hide=str)) is kind
+    assert type(answering(KeptLane(), stream=stream).pipe(head, DRIVER, REQUEST, 0, profile=NOBODY, hide=str)) is kind
 
 
 @pytest.mark.parametrize(
@@ -61,7 +71,7 @@ def test_tags_become_thinking_in_chats_unless_a_rule_says_otherwise(
     rules: tuple[Rule, ...], request_: Request, content: dict[str, str]
 ) -> None:
     head = Head(200, ((b"content-type", b"application/json"),))
-    pipe = answering(KeptLane(), *rules, stream=False).pipe(head, DRIVER, request_, 0, hide=str)
+    pipe = answering(KeptLane(), *rules, stream=False).pipe(head, DRIVER, request_, 0, profile=NOBODY, hide=str)
     pipe.feed(b'{"choices":[{"message":{"content":"<think>Hm</think>Hi"},"finish_reason":"stop"}]}', 1)
     assert json.loads(pipe.close(1))["message"] == {"role": "assistant", **content}
 
@@ -111,9 +121,27 @@ def test_a_backends_own_words_stand_where_they_may_and_the_wait_beside_them() ->
     failed.verbatim = (b"application/json", b'{"error":"own"}')
     refused = BackendUnauthorized("bad key")
     refused.verbatim = (b"application/json", b'{"error":"own"}')
-    assert error_answer(DIALECTS["ollama"], failed, False) == (
+    assert error_answer(DIALECTS["ollama"], failed, False, FRONT) == (
         ErrorAnswer(503, b"application/json", b'{"error":"own"}'),
         ((b"retry-after", b"3"),),
     )
-    answer, wait = error_answer(DIALECTS["ollama"], refused, False)
+    answer, wait = error_answer(DIALECTS["ollama"], refused, False, FRONT)
     assert (answer.status, b"own" in answer.body, wait) == (502, False, ())
+
+
+def test_a_backend_that_cannot_be_reached_is_a_502_at_ollas_doors_alone() -> None:
+    refused, olla = BackendUnreachable("gpu1 refused", retry_after=2.0), Door("/olla/proxy", "proxy", olla=True)
+    there = at_door(refused, olla)
+    assert (there.status, there.type, there.message, there.retry_after) == (502, "network_error", "gpu1 refused", 2.0)
+    assert refused.status == 503 and at_door(refused, FRONT) is refused
+    late = BackendTimeout("gpu1 is late")
+    assert at_door(late, olla) is late
+    statuses = [error_answer(DIALECTS["ollama"], refused, False, door)[0].status for door in (FRONT, olla)]
+    assert statuses == [503, 502]
+
+
+def test_an_error_that_has_no_word_of_its_own_gets_its_backends() -> None:
+    backend = OpenAI(RemoteSettings(name="v", url="http://h/v1", profile=profile_of("openrouter")))
+    assert named(BackendBroken("cut"), backend).type == "openrouter_error"
+    assert named(BackendTimeout("late"), backend).type == "network_error"
+    assert named(BackendOverloaded("slow down", status=429), backend).type == "rate_limited"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.gateway.counts import AtBackend, BackendCount, Cell, Count, DialectCount, ModelCount, percentile
+from arriero.gateway.counts import AtBackend, BackendCount, Cell, Count, DialectCount, ModelCount, Trouble, percentile
 
 
 class Homes:
@@ -19,7 +19,14 @@ class Homes:
         self.model = ModelCount()
         self.pair = AtBackend()
 
-    def cell(self, *, placed: bool = True, failed: bool | None = False, relayed: bool | None = True) -> Cell:
+    def cell(
+        self,
+        *,
+        placed: bool = True,
+        failed: bool | None = False,
+        relayed: bool | None = True,
+        endpoint: Count | None = None,
+    ) -> Cell:
         """Whole answers at the first attempt; `failed` is the backend's failure as well."""
         return Cell(
             self.total,
@@ -37,6 +44,7 @@ class Homes:
             relayed=relayed,
             translated="",
             streamed=False,
+            endpoint=endpoint,
         )
 
     def requests(self) -> list[tuple[int, int, int]]:
@@ -61,6 +69,21 @@ def add(cell: Cell, times: int, *, ms: float, at: int = 1) -> Cell:
 
 
 # ---- cells ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_cell_adds_to_its_path_where_that_is_counted() -> None:
+    homes, path = Homes(), Count()
+    add(homes.cell(endpoint=path), 2, ms=50.0, at=7).settle()
+    add(homes.cell(endpoint=path, failed=True), 1, ms=20.0, at=9).settle()
+    assert (path.requests, path.failures, path.answers, path.total_ms, path.last_at) == (3, 1, 2, 100.0, 9.0)
+    assert (homes.total.requests, homes.total.failures) == (3, 1)
+
+
+def test_trouble_adds_up() -> None:
+    trouble = Trouble()
+    for times, error, again in ((2, None, 0), (3, None, 1), (1, ("x", "client"), 2), (4, ("x", "client"), 0)):
+        trouble.add(times, error, again)
+    assert (trouble.errors, trouble.retries) == ({("x", "client"): 5}, 5)
 
 
 def test_a_cell_adds_to_all_its_counts_and_begins_anew() -> None:

@@ -17,6 +17,7 @@ from arriero.gateway.roster import Bylaws
 from arriero.routing.breaker import BreakerRule, Phase, phase
 from arriero.routing.decide import Rules
 from arriero.routing.fleet import Speed, State
+from arriero.routing.policies import POLICIES
 from arriero.routing.sticky import Sessions
 from support.gateway import Gateway, Played, gateway, http, stream
 from support.lanes import KeptLane
@@ -248,8 +249,8 @@ async def test_all_refuse() -> None:
             await _dies(backend, gate)
         lane = await gate.ask("/v1/chat/completions", CHAT)
         later = await gate.ask("/v1/chat/completions", CHAT)
-    assert (lane.status, lane.field(b"x-arriero-attempts")) == (502, b"2")
-    assert b"cannot reach" in lane.body
+    assert (lane.status, lane.field(b"x-arriero-attempts")) == (503, b"2")
+    assert b"cannot reach" in lane.body and b'"code":"network_error"' in lane.body
     assert (later.status, later.field(b"retry-after")) == (503, b"5")
     assert b"one: offline (cannot reach http://127.0.0.1:" in later.body
     assert b"; two: offline (cannot reach http://127.0.0.1:" in later.body
@@ -407,7 +408,7 @@ async def test_a_backend_that_answers_again_after_it_was_offline_has_a_closed_br
         server = one.raw.server
         assert server is not None
         await _dies(one, gate)
-        assert (await gate.ask("/v1/chat/completions", CHAT)).status == 502
+        assert (await gate.ask("/v1/chat/completions", CHAT)).status == 503
         assert phase(entry.breaker, clock.now) is Phase.OPEN
         one.raw.server = await asyncio.start_server(one.raw._accept, "127.0.0.1", one.raw.port)
         clock.now += 2
@@ -643,7 +644,7 @@ async def test_a_session_through_real_exchanges() -> None:
 # ---- many at once --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("word", ["least-connections", "round-robin", "weighted", "priority", "fastest", "cheapest"])
+@pytest.mark.parametrize("word", sorted(POLICIES))
 async def test_a_crowd_over_a_fleet_that_fails_now_and_then(word: str) -> None:
     """Nobody is failed before his first byte as long as one can answer, and everything is given back."""
 

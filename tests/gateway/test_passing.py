@@ -227,6 +227,16 @@ async def test_without_a_model_anybody_behind_the_door_will_do() -> None:
     assert sorted(by(each)[1] or b"" for each in front) == [b"one", b"two"]
 
 
+async def test_the_provider_that_the_client_prefers_comes_first_and_its_name_stays_here() -> None:
+    one, two = played("one", models=BOTH), played("two", models=BOTH)
+    prefers: Headers = ((b"x-provider", b"two"),)
+    async with gateway(one, two) as gate:
+        lane = await carried(gate, "POST", "/v1/rerank", {"model": "acme/big"}, headers=prefers)
+        bare = await carried(gate, "GET", "/tokenize", headers=prefers)
+    assert (by(lane), by(bare), one.seen) == ((200, b"two", b"1"), (200, b"two", b"1"), [])
+    assert [head.get("x-provider") for _, head, _ in two.seen] == [None, None]
+
+
 async def test_nobody_is_behind_the_door() -> None:
     async with gateway(played("one")) as gate:
         lane = await carried(gate, "GET", "/x", door=Door("/olla/ollama", "ollama", olla=True))
@@ -469,7 +479,7 @@ async def test_when_all_are_dead_the_client_is_told_of_the_connection() -> None:
             await _dies(backend, gate)
         lane = await carried(gate, "POST", "/v1/x", {"model": "gpt-x"})
         later = await carried(gate, "POST", "/v1/x", {"model": "gpt-x"})
-    assert (lane.status, "cannot reach" in error_of(lane)) == (502, True)
+    assert (lane.status, "cannot reach" in error_of(lane)) == (503, True)
     assert (later.status, later.field(b"retry-after")) == (503, b"5")
 
 
@@ -479,7 +489,7 @@ async def test_so_many_are_asked_and_no_more() -> None:
         for backend in backends[:3]:
             await _dies(backend, gate)
         lane = await carried(gate, "GET", "/v1/x", routing=Routing(retrying=Retrying(attempts=2)))
-    assert (lane.status, lane.field(b"x-arriero-attempts")) == (502, b"2")
+    assert (lane.status, lane.field(b"x-arriero-attempts")) == (503, b"2")
 
 
 async def _dies(backend: Played, gate: Gateway) -> None:

@@ -4,20 +4,18 @@ import json
 
 import pytest
 
-from arriero.canonical.events import Failed, Usage
+from arriero.canonical.events import Usage
 from arriero.canonical.requests import ChatRequest
 from arriero.compose import DIALECTS
+from arriero.dialects.backend_errors import NOBODY
 from arriero.dialects.base import AnswerContext, Times
 from arriero.errors import (
-    ArrieroError,
     BackendBroken,
     BackendError,
     BackendFailed,
-    BackendOverloaded,
-    BackendRefused,
 )
 from arriero.filters.think import ThinkTagging
-from arriero.gateway.pipes import HELD_BYTES, Fold, Gather, Pipe, Relay, Renamed, Transcode, error_of
+from arriero.gateway.pipes import HELD_BYTES, Fold, Gather, Pipe, Relay, Renamed, Transcode
 
 NOW = 1_700_000_001_000_000_000
 REQUEST = ChatRequest(model="m", stream=True)
@@ -35,12 +33,12 @@ WHOLE = b'{"choices":[{"message":{"content":"<think>Hm</think>Hi"},"finish_reaso
 
 def transcode() -> Transcode:
     assert DRIVER.decoder is not None and CHAT.encoder is not None
-    return Transcode(DRIVER.decoder(), (ThinkTagging(),), CHAT.encoder(CONTEXT), str)
+    return Transcode(DRIVER.decoder(NOBODY), (ThinkTagging(),), CHAT.encoder(CONTEXT), str)
 
 
 def fold() -> Fold:
     assert DRIVER.decoder is not None
-    return Fold(DRIVER.decoder(), CHAT, CONTEXT, (ThinkTagging(),), str)
+    return Fold(DRIVER.decoder(NOBODY), CHAT, CONTEXT, (ThinkTagging(),), str)
 
 
 def frames(data: bytes) -> list[dict[str, object]]:
@@ -139,19 +137,19 @@ def test_a_stream_that_just_ends_has_failed() -> None:
 
 
 def test_gathering_decodes_once_at_the_end() -> None:
-    pipe = Gather(DRIVER, CHAT, CONTEXT, (ThinkTagging(),), str, stream=False)
+    pipe = Gather(DRIVER, CHAT, CONTEXT, (ThinkTagging(),), str, profile=NOBODY, stream=False)
     assert (pipe.feed(WHOLE[:9], NOW), pipe.feed(WHOLE[9:], NOW)) == (b"", b"")
     assert json.loads(pipe.close(NOW))["message"] == {"role": "assistant", "content": "Hi", "thinking": "Hm"}
 
 
 def test_a_gathered_answer_becomes_a_stream_where_one_was_asked_for() -> None:
-    pipe = Gather(DRIVER, CHAT, CONTEXT, (), str, stream=True)
+    pipe = Gather(DRIVER, CHAT, CONTEXT, (), str, profile=NOBODY, stream=True)
     pipe.feed(WHOLE, NOW)
     assert [frame["done"] for frame in frames(pipe.close(NOW))] == [False, True]
 
 
 def test_a_gathered_body_that_is_no_answer_is_the_backends_fault() -> None:
-    pipe = Gather(DRIVER, CHAT, CONTEXT, (), str, stream=False)
+    pipe = Gather(DRIVER, CHAT, CONTEXT, (), str, profile=NOBODY, stream=False)
     pipe.feed(b"<html>", NOW)
     with pytest.raises(BackendBroken):
         pipe.close(NOW)
@@ -169,9 +167,9 @@ def test_an_error_inside_an_answer_keeps_the_gateways_secrets(said: bytes) -> No
     assert DRIVER.decoder is not None and CHAT.encoder is not None
     event = b'data: {"error":{"message":"no such key ' + SECRET.encode() + b'","code":500}}\n\n'
     whole = b'{"error":{"message":"no such key ' + SECRET.encode() + b'","code":500}}'
-    streamed = Transcode(DRIVER.decoder(), (), CHAT.encoder(CONTEXT), hide)
-    folded = Fold(DRIVER.decoder(), CHAT, CONTEXT, (), hide)
-    gathered = Gather(DRIVER, CHAT, CONTEXT, (), hide, stream=False)
+    streamed = Transcode(DRIVER.decoder(NOBODY), (), CHAT.encoder(CONTEXT), hide)
+    folded = Fold(DRIVER.decoder(NOBODY), CHAT, CONTEXT, (), hide)
+    gathered = Gather(DRIVER, CHAT, CONTEXT, (), hide, profile=NOBODY, stream=False)
     pipes: list[tuple[Pipe, bytes]] = [(streamed, said + event), (folded, said + event), (gathered, whole)]
     for pipe, body in pipes:
         try:
@@ -196,24 +194,6 @@ def test_folding_a_cut_stream_is_an_error() -> None:
     pipe.feed(TEXT, NOW)
     with pytest.raises(BackendBroken):
         pipe.close(NOW)
-
-
-@pytest.mark.parametrize(
-    ("failed", "kind", "status"),
-    [
-        (Failed("x", cut=True), BackendBroken, 502),
-        (Failed("x", 429), BackendOverloaded, 429),
-        (Failed("x", 503), BackendOverloaded, 503),
-        (Failed("x", 401), BackendError, 502),
-        (Failed("x", 403), BackendError, 502),
-        (Failed("x", 400), BackendRefused, 400),
-        (Failed("x", 500), BackendFailed, 500),
-        (Failed("x", 200), BackendFailed, 502),
-    ],
-)
-def test_what_a_failure_inside_an_answer_would_have_been(failed: Failed, kind: type[ArrieroError], status: int) -> None:
-    error = error_of(failed)
-    assert (type(error), error.status, error.message) == (kind, status, "x")
 
 
 def test_every_pipe_is_one() -> None:

@@ -42,6 +42,14 @@ def test_the_path_stands_behind_the_dialects_root() -> None:
     )
 
 
+def test_a_vendor_may_want_the_model_in_the_path() -> None:
+    placed = OpenAI(RemoteSettings(name="p", url="http://h:1/openai", profile=profile_of("azure-deployments")))
+    path = "/deployments/my%20gpt/chat/completions"
+    assert relayed(OPENAI, V1_CHAT, BODY, placed, typed="Tiny", model="my gpt", made=NO_CHANGES).path == path
+    dialect, driver = driver_for(OLLAMA, DIALECTS, placed, REQUEST)
+    assert transcoded(dialect, driver, REQUEST, placed, model="my gpt").path == path
+
+
 def test_changes_are_edits() -> None:
     made = Changes({"temperature": 0.5}, frozenset({"n"}))
     plan = relayed(OPENAI, V1_CHAT, BODY, VENDOR, typed="Tiny", model="Tiny", made=made)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from arriero.canonical.catalog import ModelCard
+from arriero.canonical.catalog import Capability, ModelCard
 from arriero.canonical.requests import ChatRequest, EmbedRequest
 from arriero.compose import DIALECTS
 from arriero.dialects.base import Endpoint
@@ -12,6 +12,7 @@ from arriero.errors import ArrieroError, BadRequest
 from arriero.filters.rules import NO_CHANGES, Rule
 from arriero.gateway.reading import Misread, Reading
 from arriero.routing.names import Offer
+from arriero.routing.needs import Needs
 from support.lanes import inbound
 
 HI = b'"messages":[{"role":"user","content":"hi"}]'
@@ -129,6 +130,19 @@ def test_a_closer_look_where_a_backend_could_read_other_keys() -> None:
         read.look_closer()
         read.look_closer()
         assert read.odd is odd
+
+
+def test_what_it_needs_is_read_once_and_again_when_it_is_said_otherwise() -> None:
+    read, endpoint = reading(b'{"model":"m","messages":[{"role":"user","content":"what is this?"}],"think":true}')
+    needs = read.needs
+    assert needs == Needs(frozenset({Capability.COMPLETION, Capability.THINKING}), 3)
+    assert (read.needs is needs, endpoint.decoded) == (True, 1)
+    read.replace(ChatRequest(model="m"))
+    assert read.needs == Needs()
+
+
+def test_what_nobody_can_read_has_no_needs_that_are_known() -> None:
+    assert reading(b'{"model":"m","messages":7}')[0].needs is None
 
 
 def test_rules_need_the_request_only_where_one_covers_the_model() -> None:

@@ -6,8 +6,18 @@ import pytest
 
 from arriero.canonical.catalog import Capability, ModelCard
 from arriero.canonical.requests import FOREVER
-from arriero.errors import BackendBroken, BackendFailed, BackendUnreachable, ModelBroken, ModelNotFound
-from arriero.gateway.entry import Seat, Told
+from arriero.errors import (
+    BackendBroken,
+    BackendFailed,
+    BackendRefused,
+    BackendUnauthorized,
+    BackendUnreachable,
+    ClientGone,
+    ModelBroken,
+    ModelNotFound,
+)
+from arriero.gateway import roster as module
+from arriero.gateway.entry import Failure, Seat, Told
 from arriero.gateway.roster import MAX_USED, Bylaws, Roster
 from arriero.routing.fleet import Member, State
 from support.gateway import Played, gateway, http
@@ -68,6 +78,27 @@ async def test_a_slow_backend_does_not_hold_up_the_start() -> None:
     release.set()
     assert (await roster.resolve("late"))[0].backend == "slow"
     await roster.close()
+
+
+async def test_a_disk_that_does_not_answer_holds_up_no_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it says counts when it has said it."""
+    monkeypatch.setattr(module, "LOCAL_SECONDS", 0.01)
+    said = asyncio.Event()
+
+    async def slow() -> tuple[ModelCard, ...]:
+        await said.wait()
+        return (ModelCard(id="new"),)
+
+    disk, far = plain("disk", listing("old")), plain("far", listing("a"))
+    disk.curated = True
+    roster = Roster(seated(disk, far))
+    await roster.refresh()
+    disk.list_answer = slow
+    await roster.refresh_local()
+    assert (ids(roster), far.asked) == (["old", "a"], ["list"])
+    said.set()
+    await roster.refresh_local()
+    assert (ids(roster), disk.asked) == (["new", "a"], ["list", "list"])
 
 
 async def test_a_backend_without_an_interval_is_asked_once() -> None:
@@ -200,6 +231,19 @@ async def test_only_a_backend_that_cannot_be_reached_counts_as_down_at_once() ->
     await roster.close()
 
 
+async def test_the_last_failure_of_a_backends_own_is_kept() -> None:
+    roster = Roster(seated(plain("one", listing("a"))), wall=lambda: 1_700_000_000.0)
+    await roster.refresh()
+    entry = roster.entries["one"]
+    for error in (None, BackendRefused("no such field"), ClientGone("left")):
+        roster.note(entry, error, 0.0, before_head=False)
+        assert entry.last_failure is None
+    roster.note(entry, BackendFailed("odd", status=502, type="acme_error"), 0.0, before_head=False)
+    roster.note(entry, None, 0.0, before_head=False)
+    assert entry.last_failure == Failure(BackendFailed, "acme_error", 502, "odd", 1_700_000_000.0)
+    await roster.close()
+
+
 async def test_a_refused_connection_is_believed_whoever_met_it() -> None:
     roster = Roster(seated(plain("one", listing("a"))))
     await roster.refresh()
@@ -269,4 +313,22 @@ async def test_made_up_names_do_not_fill_the_memory() -> None:
         roster.touch("one", f"made-up-{number}", FOREVER)
     used = roster.entries["one"].used
     assert (len(used), next(iter(used))) == (MAX_USED, "made-up-10")
+    await roster.close()
+
+
+async def test_an_unknown_name_where_nobody_could_be_asked_is_the_fault_of_who_refuses_the_key() -> None:
+    refusal = BackendUnauthorized("look at KEY")
+
+    async def refuses() -> tuple[ModelCard, ...]:
+        raise refusal
+
+    one = plain("one", refuses)
+    roster = Roster(seated(one))
+    await roster.refresh()
+    with pytest.raises(BackendUnauthorized) as raised:
+        await roster.resolve("gpt-4o")
+    assert raised.value is refusal
+    await roster.adopt(seated(one, plain("two", listing("qwen3"))), Bylaws())
+    with pytest.raises(ModelNotFound):
+        await roster.resolve("gpt-4o")
     await roster.close()

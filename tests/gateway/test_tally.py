@@ -203,6 +203,32 @@ def test_a_request_that_found_no_backend_is_placed_nowhere() -> None:
     assert tally.total.failures == 1
 
 
+def test_attempts_after_the_first_are_retries_whoever_got_the_request_in_the_end() -> None:
+    outcomes = (good(attempts=3), good(attempts=1), good(attempts=2, error=BackendFailed("oops")), good(attempts=0))
+    assert recorded(*outcomes).trouble.retries == 3
+
+
+def test_errors_by_type_and_blame() -> None:
+    refused = BackendRefused("no", type="openrouter_error")
+    failed = BackendFailed("oops", type="openrouter_error")
+    tally = recorded(*(good(error=error) for error in (refused, failed, failed, ClientGone("left"), None)))
+    assert tally.trouble.errors == {
+        ("openrouter_error", "client"): 1,
+        ("openrouter_error", "backend"): 2,
+        ("client_gone", "nobody"): 1,
+    }
+
+
+def test_types_of_errors_are_bounded_though_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_ERRORS", 2)
+    tally = recorded(*(good(error=BackendFailed("oops", type=f"vendor{n}_error")) for n in range(5)))
+    assert tally.trouble.errors == {
+        ("vendor0_error", "backend"): 1,
+        ("vendor1_error", "backend"): 1,
+        ("other", "backend"): 3,
+    }
+
+
 # ---- names that clients make up ------------------------------------------------------------------------------------
 
 
@@ -304,6 +330,7 @@ def test_memory_does_not_grow_with_made_up_words(
     """Though nobody looks."""
     monkeypatch.setattr(module, "MAX_CELLS", 10)
     monkeypatch.setattr(module, "MAX_BACKENDS", 10)
+    monkeypatch.setattr(module, "MAX_PATHS", 10)
     tally, times = Tally(), 3000
     for n in range(20):
         one_more(tally, n)
@@ -419,6 +446,22 @@ def test_the_way_of_requests_and_answers_where_it_is_known() -> None:
         2,
         1,
     )
+
+
+def test_each_path_is_counted() -> None:
+    tally = Tally()
+    for path, error in (("/api/chat", None), ("/api/chat", BackendTimeout("late")), ("/v1/embeddings", None)):
+        tally.record(good(error=error), replace(CHAT, path=path), START_NS)
+    found = {path: (count.requests, count.failures, count.answers) for path, count in tally.paths.items()}
+    assert found == {"/api/chat": (2, 1, 1), "/v1/embeddings": (1, 0, 1)}
+
+
+def test_paths_that_strangers_make_up_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_PATHS", 2)
+    tally = Tally()
+    for path in ("/api/chat", "/v1/" + "x" * 600, "/v1/a", "/v1/b", "/api/chat"):
+        tally.record(good(), replace(CHAT, path=path), START_NS)
+    assert {path: count.requests for path, count in tally.paths.items()} == {"/api/chat": 2, "other": 3}
 
 
 # ---- refused before any exchange -----------------------------------------------------------------------------------

@@ -98,6 +98,7 @@ def everything(tally: Tally) -> object:
         {name: told(count) for name, count in tally.backends.items()},
         {name: told(count) for name, count in tally.models.items()},
         {name: told(count) for name, count in tally.dialects.items()},
+        (tally.trouble.errors, tally.trouble.retries),
     )
 
 
@@ -124,6 +125,7 @@ KINDS: tuple[tuple[Outcome, str, bool | None], ...] = (
             good(error=BackendFailed("oops")),
             good(error=BackendFailed("oops"), attempts=2),
             good(error=InternalError("ours")),
+            good(error=BackendFailed("oops", type="vendor_error")),
             good(error=ClientGone("left")),
         )
     ),
@@ -155,6 +157,9 @@ def parts(*exchanges: tuple[Outcome, str, bool | None]) -> Counter[tuple[str, ..
         add(model, "model")
         for name, pair in model.backends.items():
             add(pair, "pair", name)
+    for (type, blame), times in tally.trouble.errors.items():
+        found["error", type, blame] += times
+    found["retries",] += tally.trouble.retries
     return +found
 
 

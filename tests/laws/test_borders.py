@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from arriero.canonical.events import Answer, Embeddings
 from arriero.canonical.requests import ChatRequest, CompletionRequest, EmbedRequest
+from arriero.dialects.backend_errors import NOBODY
 from arriero.dialects.base import Dialect, Endpoint
 from arriero.errors import BackendError, BadRequest, NotFound
 from support.dialects import DIALECTS, ENDPOINTS, SAMPLES, name
@@ -80,7 +81,7 @@ def test_a_request_is_read_or_refused(served: tuple[Dialect, Endpoint], body: by
 def test_an_answer_is_read_or_broken(dialect: Dialect, body: bytes) -> None:
     for driver in dialect.drivers.values():
         try:
-            answer = driver.decode(body)
+            answer = driver.decode(body, NOBODY)
         except BackendError as error:
             assert error.message
         else:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -11,12 +12,25 @@ from hypothesis import strategies as st
 from arriero import errors
 from arriero.canonical.events import Failed, Finished, Started
 from arriero.dialects.base import Dialect, Endpoint
+from arriero.dialects.profiles import PROFILES, Profile, profile_of
 from arriero.errors import ArrieroError, BackendError
 from support.clients import read
 from support.dialects import DIALECTS, NOW_NS, STREAMED, context, decode, driver_of, name, sample
 from support.recordings import Recording, recordings
 
 MESSAGE = 'it is "broken"\nñ \u2028 \ud83e'
+
+
+HOUSE = Profile(name="house", error_type="house_error")
+VENDOR = Profile(name="acme", title="Acme", error_type="acme_error", key_variable="ACME_API_KEY")
+
+
+def said(status: int) -> str:
+    """A status with its phrase, where it has one."""
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
 
 
 def tree(root: type[ArrieroError] = ArrieroError) -> Iterator[type[ArrieroError]]:
@@ -116,12 +130,15 @@ def test_an_error_in_mid_stream_is_read_back(served: tuple[Dialect, Endpoint], s
 def test_an_error_answer_is_read_back(dialect: Dialect, status: int) -> None:
     """Whatever the status, the error is a backend's, keeps its text, and blames no client for the gateway's key."""
     body = dialect.write_error(errors.BackendFailed("it is broken", status=status), False).body
-    error = dialect.read_error(status, body, "openrouter_error")
+    error = dialect.read_error(status, body, HOUSE)
     assert isinstance(error, BackendError)
     if status in (401, 403):
         assert (type(error), error.status) == (errors.BackendUnauthorized, 502)
         return
     assert error.message == "it is broken"
+    named = dialect.read_error(status, body, VENDOR)
+    assert (type(named), named.status, named.retry) == (type(error), error.status, error.retry)
+    assert named.message == f"Acme API error: {said(status)}: it is broken"
     if status == 408:
         assert isinstance(error, errors.BackendTimeout)
     else:
@@ -131,6 +148,41 @@ def test_an_error_answer_is_read_back(dialect: Dialect, status: int) -> None:
         )
 
 
+@BOTH
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+@pytest.mark.parametrize("status", [401, 403, 407])
+def test_no_vendors_word_on_the_gateways_key_is_told(dialect: Dialect, profile: Profile, status: int) -> None:
+    body = dialect.write_error(errors.BackendFailed("key sk-1 is wrong", status=status), False).body
+    error = dialect.read_error(status, body, profile)
+    assert (type(error), error.status, error.type) == (errors.BackendUnauthorized, 502, profile.error_type)
+    assert "sk-1" not in error.message and "wrong" not in error.message
+    if profile.key_variable and status != 407:
+        assert profile.key_variable in error.message
+
+
+@pytest.mark.parametrize("served", STREAMED, ids=name)
+def test_an_error_in_mid_stream_is_the_vendors(served: tuple[Dialect, Endpoint]) -> None:
+    dialect, endpoint = served
+    driver = driver_of(dialect, sample(endpoint))
+    assert driver.decoder is not None
+    decoder = driver.decoder(VENDOR)
+    line = dialect.write_stream_error(errors.BackendFailed("it is broken"))
+    (*_, last) = [*decoder.feed(line), *decoder.close()]
+    assert last == Failed("Acme API error: it is broken", 502, type="acme_error")
+    (cut,) = driver.decoder(VENDOR).close()
+    assert isinstance(cut, Failed) and (cut.cut, cut.type) == (True, "acme_error")
+
+
+@pytest.mark.parametrize("served", STREAMED, ids=name)
+def test_an_error_in_a_whole_answer_is_the_vendors(served: tuple[Dialect, Endpoint]) -> None:
+    dialect, endpoint = served
+    body = dialect.write_error(errors.BackendFailed("it is broken"), False).body
+    with pytest.raises(errors.BackendFailed) as raised:
+        driver_of(dialect, sample(endpoint)).decode(body, VENDOR)
+    found = raised.value
+    assert (found.message, found.status, found.type) == ("Acme API error: it is broken", 502, "acme_error")
+
+
 REFUSED = [found for found in recordings() if found.response.status >= 400 and found.response.body[:1] == b"{"]
 
 
@@ -138,7 +190,7 @@ REFUSED = [found for found in recordings() if found.response.status >= 400 and f
 @pytest.mark.parametrize("recording", REFUSED, ids=str)
 def test_recorded_refusals_keep_their_text(dialect: Dialect, recording: Recording) -> None:
     response = recording.response
-    error = dialect.read_error(response.status, response.body, "engine_error")
+    error = dialect.read_error(response.status, response.body, profile_of("engine"))
     if response.status == 401:
         assert isinstance(error, errors.BackendUnauthorized)
     else:
@@ -149,8 +201,9 @@ def test_recorded_refusals_keep_their_text(dialect: Dialect, recording: Recordin
 
 @BOTH
 @given(status=st.integers(300, 599), body=st.binary(max_size=80))
-def test_any_body_makes_an_error_with_a_text(dialect: Dialect, status: int, body: bytes) -> None:
-    error = dialect.read_error(status, body, "openai_error")
+@pytest.mark.parametrize("profile", [HOUSE, VENDOR], ids=["house", "vendor"])
+def test_any_body_makes_an_error_with_a_text(dialect: Dialect, profile: Profile, status: int, body: bytes) -> None:
+    error = dialect.read_error(status, body, profile)
     assert isinstance(error, BackendError)
     assert error.message.strip()
     answer = dialect.write_error(error, False)

@@ -8,6 +8,7 @@ from hypothesis import given
 from arriero.canonical.events import Answer, Failed
 from arriero.canonical.requests import CompletionRequest, Text, Thinking, ToolCall
 from arriero.canonical.stream import fold, unfold
+from arriero.dialects.backend_errors import NOBODY
 from arriero.dialects.base import Dialect, Endpoint
 from support.clients import Told, pairs, read
 from support.dialects import NOW_NS, STREAMED, Stream, context, driver_of, encode, name, sample, streams
@@ -39,7 +40,7 @@ def said(answer: Answer) -> list[Any]:
 @pytest.mark.parametrize(("whole", "streamed"), PAIRS, ids=[str(whole) for whole, _ in PAIRS])
 def test_a_server_says_the_same_in_both_forms(whole: Recording, streamed: Recording) -> None:
     (stream,) = [found for found in streams() if found.recording == streamed and found.dialect.name == "openai"]
-    answer = stream.driver.decode(whole.response.body)
+    answer = stream.driver.decode(whole.response.body, NOBODY)
     assert isinstance(answer, Answer)
     folded = fold(stream.events())
     assert said(folded) == said(answer)

@@ -11,6 +11,7 @@ from msgspec import Raw, structs
 from arriero.canonical.events import Answer, Embeddings, Started
 from arriero.canonical.requests import ChatRequest, CompletionRequest, EmbedRequest, Request, ToolCall
 from arriero.canonical.stream import fold, unfold
+from arriero.dialects.backend_errors import NOBODY
 from arriero.dialects.base import Dialect, Endpoint, Target
 from arriero.dialects.profiles import profile_of
 from arriero.errors import BadRequest
@@ -95,7 +96,7 @@ CHATS = [
 def test_a_whole_answer(served: tuple[Dialect, Endpoint], answer: Answer) -> None:
     dialect, endpoint = served
     request = sample(endpoint)
-    back = driver_of(dialect, request).decode(endpoint.encode(answer, context(request), NOW_NS))
+    back = driver_of(dialect, request).decode(endpoint.encode(answer, context(request), NOW_NS), NOBODY)
     assert isinstance(back, Answer)
     assert known(back) == known(answer)
 
@@ -117,7 +118,7 @@ def test_vectors(told: Embeddings) -> None:
         if endpoint.path not in ("/v1/embeddings", "/api/embeddings", "/api/embed"):
             continue
         request = sample(endpoint)
-        back = driver_of(dialect, request).decode(endpoint.encode(told, context(request), NOW_NS))
+        back = driver_of(dialect, request).decode(endpoint.encode(told, context(request), NOW_NS), NOBODY)
         assert isinstance(back, Embeddings)
         if endpoint.path == "/v1/embeddings":
             assert (back.vectors, back.usage.prompt_tokens) == (told.vectors, told.usage.prompt_tokens)

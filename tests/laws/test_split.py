@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arriero.dialects.backend_errors import NOBODY
 from support.dialects import Stream, cut, decode, streams
 
 
@@ -30,7 +31,7 @@ def test_an_event_comes_with_its_last_byte(stream: Stream) -> None:
     """Nothing waits for the bytes behind it: a held-back event is a token that the reader sees late."""
     lines = stream.body.split(b"\n")
     assert stream.driver.decoder is not None
-    decoder = stream.driver.decoder()
+    decoder = stream.driver.decoder(NOBODY)
     fed = [event for line in lines[:-1] for event in decoder.feed(line + b"\n")]
     rest = decoder.close()
     # What only the end of the body can tell is that there is no more of it.

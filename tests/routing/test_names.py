@@ -1,12 +1,23 @@
 """A client's text in, the offers it means out."""
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from arriero.canonical.catalog import ModelCard
 from arriero.errors import AmbiguousModel, ModelForbidden, ModelNotFound
-from arriero.routing.names import CANDIDATES, Names, Offer, Patterns, has_tag, key_of, listed_name
+from arriero.routing.names import (
+    CANDIDATES,
+    Names,
+    Offer,
+    Patterns,
+    forbidden,
+    has_tag,
+    key_of,
+    listed_name,
+    proxy_name,
+    tail_of,
+)
 
 
 def offers(text: str) -> list[Offer]:
@@ -24,6 +35,7 @@ FLEET = offers(
     " gpu2=llama3:latest gpu2=gemma3:12b"
     " router=openai/gpt-4o router=openai/gpt-4o-mini router=google/gemma3:27b router=deepseek/r1:free"
     " lab=gpt-oss lab=meta/llama3 lab=localhost:5000/own"
+    " router=x/llama-3:free router=y/phi+3.5_(mini) router=meta/llama-2-7b"
 )
 ALIASES = {
     "fast": ["qwen3:4b", "gpt-4o-mini"],
@@ -78,7 +90,17 @@ ALIASES = {
         ("r1:free", "router=deepseek/r1:free"),
         ("own", "lab=localhost:5000/own"),
         ("phi-4-gguf:Q4_K_M", "gpu1=hf.co/unsloth/Phi-4-GGUF:Q4_K_M"),
+        # The name that ollama-proxy made of the id: its last segment, with `-` for what was strange to it.
+        ("llama-3-free:latest", "router=x/llama-3:free"),
+        ("llama-3-free", "router=x/llama-3:free"),
+        ("router/Llama-3-Free", "router=x/llama-3:free"),
+        ("phi-3.5_-mini-:latest", "router=y/phi+3.5_(mini)"),
+        ("phi-4-gguf-q4_k_m:latest", "gpu1=hf.co/unsloth/Phi-4-GGUF:Q4_K_M"),
+        # The id's own spelling of the same stays.
+        ("x/llama-3:free", "router=x/llama-3:free"),
+        ("llama-3:free", "router=x/llama-3:free"),
         # Beginning, up to a tag.
+        ("llama-3", "router=x/llama-3:free"),
         ("r1", "router=deepseek/r1:free"),
         ("deepseek/r1", "router=deepseek/r1:free"),
         ("Phi-4-GGUF", "gpu1=hf.co/unsloth/Phi-4-GGUF:Q4_K_M"),
@@ -103,6 +125,9 @@ def test_names(text: str, answer: str) -> None:
         ("a=x/b/m b=m", "b/m", "b=m"),  # pin, tail
         ("a=x/m a=m:7b", "m", "a=x/m"),  # tail, beginning
         ("a=m:latest a=x/m", "m", "a=m:latest"),  # `:latest`, tail
+        ("a=x/m:7b b=m-7b", "m-7b:latest", "b=m-7b"),  # `:latest`, ollama-proxy's name
+        ("a=x/m:7b b=y/m-7b", "m-7b", "b=y/m-7b"),  # tail, ollama-proxy's name
+        ("a=x/m:7b b=m-7b:q4", "m-7b", "a=x/m:7b"),  # ollama-proxy's name, beginning
         ("a=m b=m:latest", "m:latest", "a=m b=m:latest"),  # two spellings of one model
         ("a=x/m b=y/m", "a/m", "a=x/m"),  # a pin looks at its own backend only
         ("a=x/m b=m", "a/m", "a=x/m"),
@@ -146,6 +171,10 @@ def test_an_ambiguity_names_the_candidates(text: str, candidates: tuple[str, ...
         ("gpu1/gpu1/llama3", "model 'gpu1/gpu1/llama3' not found"),
         ("r1:paid", "model 'r1:paid' not found"),
         ("library/nope:local", "model 'library/nope:local' not found"),
+        ("llama-2", "model 'llama-2' not found"),  # a beginning goes up to a tag, and no further
+        ("llama-2-7b:v2", "model 'llama-2-7b:v2' not found"),
+        ("llama-3-paid", "model 'llama-3-paid' not found"),
+        ("x/llama-3-free", "model 'x/llama-3-free' not found"),  # ollama-proxy kept no vendor
         ("gone", "model 'gone' not found: none of nobody, nothing is there"),
     ],
 )
@@ -162,26 +191,95 @@ def test_a_text_of_many_segments_is_only_a_name() -> None:
         Names(FLEET).resolve("library/" * 50_000 + "llama3")
 
 
+def test_models_with_one_name_there_are_told() -> None:
+    with pytest.raises(AmbiguousModel) as raised:
+        Names(offers("a=x/m:free a=y/m:free a=z/m@free")).resolve("m-free:latest")
+    assert raised.value.candidates == ("x/m:free", "y/m:free", "z/m@free")
+
+
 def test_hidden_models() -> None:
     names = Names(
         FLEET,
         aliases={"best": ["gpt-4o", "qwen3:32b"], "other": ["openai/gpt-4o", "qwen3:4b"], "worst": ["openai/gpt-4o"]},
-        overall=Patterns(exclude=("openai/*",)),
+        admit=Patterns(exclude=("openai/*", "x/*", "phi*", "y/*", "meta/llama-2*")).admit,
         per_backend={"gpu1": Patterns(exclude=("LLAMA3", "*:32b")), "gpu2": Patterns(include=("llama*",))},
     )
     assert shown(names.offers) == (
         "gpu1=qwen3:4b gpu1=hf.co/unsloth/Phi-4-GGUF:Q4_K_M gpu2=llama3:latest router=google/gemma3:27b"
         " router=deepseek/r1:free lab=gpt-oss lab=meta/llama3 lab=localhost:5000/own"
     )
+    assert set(names.hidden) == {
+        "qwen3:32b",
+        "gemma3:12b",
+        "openai/gpt-4o",
+        "openai/gpt-4o-mini",
+        "x/llama-3:free",
+        "y/phi+3.5_(mini)",
+        "meta/llama-2-7b",
+    }
     assert shown(names.resolve("llama3")) == "gpu2=llama3:latest"
-    assert shown(names.resolve("qwen3")) == "gpu1=qwen3:4b"
+    assert shown(names.resolve("qwen3")) == "gpu1=qwen3:4b"  # of two with this beginning, the one that is not hidden
+    assert shown(names.resolve("gemma3")) == "router=google/gemma3:27b"
     assert shown(names.resolve("other")) == "gpu1=qwen3:4b"
-    for text in ("openai/gpt-4o", "OpenAI/gpt-4o:latest", "router/openai/gpt-4o", "gemma3:12b", "best", "worst"):
-        with pytest.raises(ModelForbidden) as raised:
-            names.resolve(text)
-        assert (raised.value.status, raised.value.message) == (403, f"Model '{text}' is not allowed by the filter")
     with pytest.raises(ModelNotFound):
         names.resolve("gpu1/llama3")  # hidden there, and to be had elsewhere
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "openai/gpt-4o",  # the id
+        "OpenAI/gpt-4o:latest",  # as it would be listed
+        "gpt-4o",  # the last segment
+        "gpt-4o:latest",
+        "router/openai/gpt-4o",  # pinned
+        "router/gpt-4o",
+        "library/openai/gpt-4o",  # as Ollama reads it
+        "llama-3",  # a beginning
+        "x/llama-3",
+        "llama-3-free",  # ollama-proxy's name
+        "llama-3-free:latest",
+        "router/llama-3-free",
+        "gpt",  # a beginning of two, both hidden
+        "best",  # an alias of nothing else
+        "best:latest",
+    ],
+)
+def test_a_hidden_model_is_forbidden_in_whatever_spelling(text: str) -> None:
+    fleet = offers("router=openai/gpt-4o router=x/llama-3:free router=gpt:a router=gpt:b lab=llama3")
+    names = Names(fleet, aliases={"best": ["gpt-4o", "nobody"]}, admit=Patterns(include=("llama3",)).admit)
+    with pytest.raises(ModelForbidden) as raised:
+        names.resolve(text)
+    told = (raised.value.status, raised.value.type, raised.value.message)
+    assert told == (403, "model_forbidden", f"Model '{text}' is not allowed by the filter")
+    with pytest.raises(ModelNotFound):
+        names.resolve(f"{text}-x")
+
+
+def test_a_visible_model_comes_before_a_hidden_one_whatever_the_spelling() -> None:
+    fleet = offers("a=gpt-4o b=openai/gpt-4o b=m b=x/m:7b c=y/m-7b")
+    names = Names(fleet, admit=Patterns(exclude=("gpt-4o", "m", "y/*")).admit)
+    assert shown(names.resolve("gpt-4o")) == "b=openai/gpt-4o"
+    assert shown(names.resolve("m")) == "b=x/m:7b"
+    assert shown(names.resolve("m-7b")) == "b=x/m:7b"
+
+
+def test_a_refusal_says_the_text_of_the_client() -> None:
+    assert forbidden("Fast:latest").message == "Model 'Fast:latest' is not allowed by the filter"
+
+
+@pytest.mark.parametrize(
+    ("id", "name", "tail"),
+    [
+        ("openai/gpt-4o", "gpt-4o", "gpt-4o"),
+        ("x/llama-3:free", "llama-3-free", "llama-3:free"),
+        ("a/b/C_d.e f+g", "C_d.e-f-g", "C_d.e f+g"),
+        ("llama3:latest", "llama3", "llama3:latest"),
+        ("x/ünlü", "-nl-", "ünlü"),
+    ],
+)
+def test_what_ollama_proxy_calls_a_model(id: str, name: str, tail: str) -> None:
+    assert (proxy_name(id), tail_of(id)) == (name, tail)
 
 
 @pytest.mark.parametrize(
@@ -287,3 +385,26 @@ def test_thousands_of_models_with_one_tail_are_indexed_at_once() -> None:
     with pytest.raises(AmbiguousModel) as caught:
         Names(many).resolve("same")
     assert caught.value.candidates == (*(sorted(offer.card.id for offer in many)[:CANDIDATES]), "49980 more")
+
+
+@given(SOME, st.sets(ID), ID)
+def test_a_text_means_hidden_models_only_where_it_means_no_other(
+    fleet: list[Offer], hidden: set[str], text: str
+) -> None:
+    """Hiding models never changes what a text means among the others."""
+    among = [offer for offer in fleet if offer.card.id not in hidden]
+    assume(all(key_of(offer.card.id) not in {key_of(id) for id in hidden} for offer in among))
+    assume({offer.backend for offer in among} == {offer.backend for offer in fleet})
+    filtered, plain, whole = Names(fleet, admit=lambda id: id not in hidden), Names(among), Names(fleet)
+    try:
+        assert filtered.resolve(text) == plain.resolve(text)
+    except ModelForbidden:
+        with pytest.raises(ModelNotFound):
+            plain.resolve(text)
+    except AmbiguousModel as error:
+        with pytest.raises(AmbiguousModel) as raised:
+            plain.resolve(text)
+        assert raised.value.candidates == error.candidates
+    except ModelNotFound:
+        with pytest.raises(ModelNotFound):
+            whole.resolve(text)

@@ -2,15 +2,18 @@
 
 from collections import Counter
 from math import exp, inf, isclose
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.canonical.catalog import ModelCard
+from arriero.config.schema import RoutingConfig
 from arriero.routing.fleet import Member, Speed
 from arriero.routing.policies import (
     ANSWER_TOKENS,
+    CAPABILITY,
     FADES_S,
     POLICIES,
     SMOOTHING,
@@ -143,7 +146,11 @@ def test_between_equal_prices_the_load_decides() -> None:
 
 
 def test_every_word_of_the_configuration_is_there() -> None:
-    assert list(POLICIES) == ["priority", "round-robin", "least-connections", "weighted", "fastest", "cheapest"]
+    assert set(POLICIES) == set(get_args(RoutingConfig.model_fields["policy"].annotation))
+
+
+def test_who_is_able_is_decided_before_and_then_it_is_the_load() -> None:
+    assert POLICIES[CAPABILITY](member(in_flight=3, weight=2.0), CARD, 0.0) == (1.5,)
 
 
 @given(st.lists(st.sampled_from([0.5, 1.0, 2.0, 3.0]), min_size=2, max_size=5), st.integers(1, 40))

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 import zstandard
 
+from arriero.errors import BackendUnreachable
 from arriero.gateway.door import FRONT
 from arriero.gateway.lane import Inbound, Lane
 from arriero.server.app import App, Limits
@@ -276,3 +277,9 @@ async def test_a_client_that_leaves_is_noticed_on_every_route(line: str, body: b
     length = f"Content-Length: {len(body)}\r\n" if body else ""
     async with hanging(f"{line} HTTP/1.1\r\nHost: localhost\r\n{length}\r\n".encode() + body) as gone:
         await gone.wait()
+
+
+async def test_a_backend_that_cannot_be_reached_is_a_502_behind_ollas_doors(both: Both) -> None:
+    error = BackendUnreachable("gpu1 refused")
+    paths = ("/api/show", "/v1/models/x", "/olla/ollama/api/show", "/olla/anthropic/v1/messages")
+    assert [both.app.error(error, path)[0] for path in paths] == [503, 503, 502, 502]

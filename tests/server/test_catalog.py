@@ -12,6 +12,8 @@ import arriero
 from arriero.backends.http.call import Headers
 from arriero.compose import DIALECTS
 from arriero.errors import AmbiguousModel, BackendFailed, BadRequest, Forbidden, ModelNotFound, Unauthorized
+from arriero.gateway.entry import Seat
+from arriero.routing.fleet import State
 from arriero.server.catalog import OLLAMA_VERSION, Catalog
 from arriero.server.routes import Table
 from support.gateway import Played, gateway, http
@@ -124,6 +126,20 @@ async def test_tags_of_every_backend_under_the_names_clients_use() -> None:
     assert tiny["modified_at"].startswith("2026-01-02T03:04:05.678")
 
 
+async def test_a_list_is_written_once_and_anew_when_a_backend_goes_or_comes() -> None:
+    far = Played("ollama", http(b'{"models":[]}'), models=OLLAMA)
+    async with gateway(far, seats=[Seat(check_interval=0)]) as gate:
+        asked = Answers(Catalog(gate.roster, DIALECTS, tagged=True))
+        for path in ("/api/tags", "/v1/models"):
+            first, again = (await asked.ask("GET", path)).pieces, (await asked.ask("GET", path)).pieces
+            assert first[0] is again[0]
+        (entry,) = gate.roster.entries.values()
+        entry.state = State.OFFLINE
+        assert await asked.get("/api/tags") == {"models": []}
+        entry.state = State.HEALTHY
+        assert names((await asked.get("/api/tags"))["models"]) == {"tiny:latest"}
+
+
 async def test_an_alias_does_not_stand_beside_the_model_whose_listed_name_it_has() -> None:
     async with catalog(aliases={"tiny": ["small:2b"], "fast": ["tiny"]}) as asked:
         listed = [model["name"] for model in (await asked.get("/api/tags"))["models"]]
@@ -141,7 +157,7 @@ async def test_ids_as_they_are() -> None:
 async def test_an_empty_list_is_a_list() -> None:
     async with catalog(Played("openai", http(b"{}"), models=b'{"data":[]}')) as asked:
         assert await asked.get("/api/tags") == {"models": []}
-        assert await asked.get("/api/ps") == {"models": []}
+        assert (await asked.get("/api/ps"))["models"] == []
         assert (await asked.get("/v1/models"))["data"] == []
 
 
@@ -165,6 +181,20 @@ async def test_show_of_a_backend_that_tells_nothing() -> None:
     assert isinstance(shown["model_info"], dict)
     assert {"capabilities", "details", "modelfile", "modified_at"} <= shown.keys()
     assert copilot["model_info"]["general.basename"] == "acme/big"
+
+
+async def test_show_asks_the_provider_that_the_client_prefers() -> None:
+    lists = (f'{{"data":[{{"id":"{owner}/big"}}]}}'.encode() for owner in ("acme", "zoo"))
+    one, two = (
+        Played("openai", http(b"{}"), name=name, models=listed) for name, listed in zip("ab", lists, strict=True)
+    )
+    async with catalog(one, two) as asked:
+        with pytest.raises(AmbiguousModel):
+            await asked.ask("POST", "/api/show", {"model": "big"})
+        lane = await asked.ask("POST", "/api/show", {"model": "big"}, ((b"x-provider", b"B"),))
+        assert (lane.field(b"x-arriero-backend"), lane.field(b"x-arriero-model")) == (b"b", b"zoo/big")
+        with pytest.raises(ModelNotFound):
+            await asked.ask("POST", "/api/show", {"model": "nope"}, ((b"x-provider", b"B"),))
 
 
 async def test_show_goes_on_to_another_who_has_the_model() -> None:
@@ -221,4 +251,4 @@ async def test_a_backend_that_fails_leaves_the_others_in_the_lists() -> None:
     well = Played("openai", http(b"{}"), models=OPENAI)
     async with catalog(broken, well) as asked:
         assert names((await asked.get("/api/tags"))["models"]) == {"acme/big:latest", "small:2b"}
-        assert await asked.get("/api/ps") == {"models": []}
+        assert (await asked.get("/api/ps"))["models"] == []

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from arriero.canonical.catalog import ModelCard
-from arriero.errors import BadRequest, ModelForbidden, ModelNotFound
+from arriero.canonical.catalog import Capability, ModelCard
+from arriero.dialects.profiles import profile_of
+from arriero.errors import AmbiguousModel, BadRequest, ModelForbidden, ModelNotFound
 from arriero.gateway.entry import Seat, Told
 from arriero.gateway.roster import Bylaws, Roster
 from arriero.routing.breaker import Breaker
@@ -57,6 +58,8 @@ async def test_the_whole_answer() -> None:
     busy.in_flight, busy.speed, busy.loaded = 3, Speed(0.5, 20.0, NOW), frozenset({"m"})
     assert await explained(fleet, b"model=M") == {
         "model": "M",
+        "provider": None,
+        "needs": None,
         "reason": "loaded",
         "policy": "least-connections",
         "prefer_loaded": True,
@@ -69,6 +72,8 @@ async def test_the_whole_answer() -> None:
                 "kind": "openai",
                 "model": "m",
                 "fallback": False,
+                "preferred": False,
+                "able": None,
                 "chosen": True,
                 "out": None,
                 "score": [1.5, 0],
@@ -80,6 +85,8 @@ async def test_the_whole_answer() -> None:
                 "max_concurrency": 4,
                 "first_byte_s": 0.5,
                 "tokens_per_s": 20.0,
+                "capabilities": None,
+                "context_length": None,
                 "input_price": 1.0,
                 "output_price": 2.0,
             },
@@ -88,6 +95,8 @@ async def test_the_whole_answer() -> None:
                 "kind": "ollama",
                 "model": "m:latest",
                 "fallback": False,
+                "preferred": False,
+                "able": None,
                 "chosen": False,
                 "out": None,
                 "score": [0.0, 0],
@@ -99,6 +108,8 @@ async def test_the_whole_answer() -> None:
                 "max_concurrency": 4,
                 "first_byte_s": None,
                 "tokens_per_s": None,
+                "capabilities": None,
+                "context_length": None,
                 "input_price": 1.0,
                 "output_price": 2.0,
             },
@@ -217,3 +228,89 @@ async def test_a_model_that_is_not_there() -> None:
         await explained(fleet, b"model=nope")
     with pytest.raises(ModelForbidden):
         await explained(fleet, b"model=secret")
+
+
+# ---- what a request says beyond its model --------------------------------------------------------------------------
+
+
+def routed(*ids: str) -> Plain:
+    made = Plain("router", *ids)
+    made.profile = profile_of("openrouter")
+    return made
+
+
+async def test_the_provider_that_a_client_would_name() -> None:
+    fleet = await roster(Plain("gpu", "x"), routed("acme/x"))
+    answer = await explained(fleet, b"model=x&provider=OpenRouter")
+    assert (answer["provider"], answer["reason"], chosen(answer)) == ("OpenRouter", "provider", ["router"])
+    assert [(one["backend"], one["preferred"], one["fallback"]) for one in answer["candidates"]] == [
+        ("router", True, False),
+        ("gpu", False, False),
+    ]
+    for query in (b"model=x", b"model=x&provider=", b"model=x&provider=nobody"):
+        assert chosen(await explained(fleet, query)) == ["gpu"]
+
+
+async def test_what_is_ambiguous_is_clear_to_who_names_a_provider() -> None:
+    fleet = await roster(Plain("gpu", "a/x"), routed("b/x"))
+    assert chosen(await explained(fleet, b"model=x&provider=openrouter")) == ["router"]
+    with pytest.raises(AmbiguousModel):
+        await explained(fleet, b"model=x")
+
+
+BY_NEED = Rules("capability")
+
+
+async def able(**models: tuple[str, int | None]) -> Roster:
+    backends = []
+    for name, (words, length) in models.items():
+        made = Plain(name)
+        capabilities = frozenset(map(Capability, words.split())) or None
+        made.list_answer = (ModelCard(id="m", capabilities=capabilities, context_length=length),)
+        backends.append(made)
+    return await roster(*backends)
+
+
+async def test_what_a_request_would_need() -> None:
+    fleet = await able(a=("completion", 4096), b=("", None), c=("completion vision tools", 8192))
+    answer = await explained(fleet, b"model=m&needs=vision,tools&tokens=5000", BY_NEED)
+    assert (answer["needs"], answer["reason"]) == ({"capabilities": ["tools", "vision"], "tokens": 5000}, "capability")
+    assert [(one["able"], one["chosen"], one["out"]) for one in answer["candidates"]] == [
+        (False, False, "it cannot do tools, vision; its context of 4096 tokens is shorter than 5000"),
+        (None, False, None),
+        (True, True, None),
+    ]
+    assert [(one["capabilities"], one["context_length"]) for one in answer["candidates"]] == [
+        (["completion"], 4096),
+        (None, None),
+        (["completion", "tools", "vision"], 8192),
+    ]
+
+
+async def test_a_chat_where_nothing_is_said() -> None:
+    fleet = await able(a=("embedding", None), b=("completion", None))
+    answer = await explained(fleet, b"model=m", BY_NEED)
+    assert (answer["needs"], chosen(answer)) == ({"capabilities": ["completion"], "tokens": 0}, ["b"])
+    assert chosen(await explained(fleet, b"model=m&needs=embedding", BY_NEED)) == ["a"]
+
+
+async def test_other_policies_ask_for_no_needs() -> None:
+    fleet = await able(a=("completion", None), b=("completion vision", None))
+    answer = await explained(fleet, b"model=m&needs=vision")
+    assert (answer["needs"], chosen(answer), outs(answer)) == (None, ["a"], [None, None])
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        (b"needs=magic", "needs must be of completion, tools, insert, vision, embedding, thinking, image, audio"),
+        (b"needs=tools,", "needs must be of"),
+        (b"tokens=-1", "tokens must be a number"),
+        (b"tokens=many", "tokens must be a number"),
+        (b"tokens=%C2%B2", "tokens must be a number"),
+        (b"tokens=" + b"9" * 5000, "tokens must be a number"),
+    ],
+)
+async def test_needs_that_nobody_understands(query: bytes, said: str) -> None:
+    with pytest.raises(BadRequest, match=said):
+        await explained(await able(a=("completion", None)), b"model=m&" + query, BY_NEED)

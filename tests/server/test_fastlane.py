@@ -107,7 +107,7 @@ class Trivial:
     def marked(self, door: Door, request_id: str) -> Headers:
         return ()
 
-    def error(self, error: Exception, path: str) -> tuple[int, bytes, bytes]:
+    def error(self, error: Exception, path: str, request_id: str | None = None) -> tuple[int, bytes, bytes]:
         return getattr(error, "status", 500), b"text/plain", str(error).encode()
 
     def begin(self, route: Route, inbound: Inbound, lane: Lane) -> Coroutine[Any, Any, None] | None:

@@ -7,8 +7,12 @@ import pytest
 
 from arriero.compose import DIALECTS
 from arriero.gateway.door import FRONT, Door
+from arriero.gateway.exchange import Policy
 from arriero.gateway.kinds import SCOPES
-from arriero.server.app import App
+from arriero.server import surface
+from arriero.server.access import Access
+from arriero.server.app import App, Limits, Settled
+from arriero.server.catalog import Catalog
 from arriero.server.routes import Route, Table
 from arriero.server.surface import DOORS, HOUSE, LIBRARY_ROUTES, PASSED_ROUTES
 from support.gateway import Played, http
@@ -117,6 +121,43 @@ async def test_what_tells_of_the_house_has_ollas_fields_and_costs_nobody_anythin
     ):
         route = found(routes, "GET", path)
         assert (route in routes.routes, route.door, route.limited) == (True, HOUSE, False), path
+
+
+async def test_ollama_proxys_pages_stand_at_the_front_and_cost_nobody_anything() -> None:
+    routes = await table()
+    for path in (
+        "/health",
+        "/health/",
+        "/health/detailed",
+        "/health/metrics",
+        "/health/providers",
+        "/health/providers/openai",
+        "/metrics",
+        "/api/providers",
+        "/api/providers/openai/stats",
+        "/api/tags/openai",
+    ):
+        for method in ("GET", "HEAD"):
+            route = found(routes, method, path)
+            assert (route in routes.routes, route.door, route.limited) == (True, FRONT, False), path
+        assert not is_there(routes, "GET", f"/olla{path}"), path
+
+
+async def test_health_says_what_the_operator_calls_this_installation() -> None:
+    async with application(Played("openai", WHOLE)) as app:
+        policy = Policy()
+        catalog = Catalog(app.roster, DIALECTS, tagged=True)
+        routes = surface.table(app, DIALECTS, catalog=catalog, policy=policy, started=0.0, environment="staging")
+        app.settle(Settled(routes, Access((), checks_host=True), Limits(), policy))
+        answer = await over_asgi(app, Asked("GET", "/health"))
+    assert (answer.status, json.loads(answer.body)["environment"]) == (200, "staging")
+
+
+async def test_a_page_of_two_forms_has_one_address() -> None:
+    for accept, type in (("*/*", "application/json"), ("text/plain", "text/plain; version=0.0.4; charset=utf-8")):
+        async with application(Played("openai", WHOLE)) as app:
+            answer = await over_asgi(app, Asked("GET", "/metrics", fields=(("accept", accept),)))
+        assert (answer.status, value(answer, "content-type"), value(answer, "vary")) == (200, type, "Accept")
 
 
 async def test_no_two_routes_take_the_same_request() -> None:

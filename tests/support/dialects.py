@@ -9,6 +9,7 @@ from arriero.canonical.events import Event
 from arriero.canonical.requests import Request
 from arriero.canonical.stream import State, advance
 from arriero.dialects import ollama, openai
+from arriero.dialects.backend_errors import NOBODY
 from arriero.dialects.base import AnswerContext, Decoder, Dialect, Driver, Endpoint, Times
 from arriero.wire.splice import splice
 from support.recordings import Recording, select
@@ -59,7 +60,7 @@ def driver_of(dialect: Dialect, request: Request) -> Driver:
 def decoder_of(driver: Driver) -> Decoder:
     """A new decoder of a driver that streams."""
     assert driver.decoder is not None
-    return driver.decoder()
+    return driver.decoder(NOBODY)
 
 
 def decode(driver: Driver, pieces: Iterable[bytes]) -> list[Event]:

@@ -165,9 +165,9 @@ def environment(folder: Path, variables: Mapping[str, str] | None = None) -> dic
     return {**kept, "HOME": str(home), "TMPDIR": str(_short_temp()), **(variables or {})}
 
 
-def command(*arguments: str) -> list[str]:
+def command(*arguments: str, python: str = sys.executable) -> list[str]:
     """A command line of arriero."""
-    return [sys.executable, "-m", "arriero", *arguments]
+    return [python, "-m", "arriero", *arguments]
 
 
 @contextmanager
@@ -177,11 +177,13 @@ def program(
     *,
     variables: Mapping[str, str] | None = None,
     wait: bool = True,
+    python: str = sys.executable,
     **sections: Any,
 ) -> Iterator[Program]:
     """A program that serves these backends on a free port; at the end it is gone with all its children.
 
-    `wait`: not entered before a model can be served; otherwise it only listens.
+    `wait`: not entered before a model can be served; otherwise it only listens. `python` is the interpreter that runs
+    it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
@@ -189,7 +191,7 @@ def program(
     config = write_config(folder / "arriero.yaml", backends, server=server, **sections)
     with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
         process = subprocess.Popen(
-            command("serve", "--config", str(config)),
+            command("serve", "--config", str(config), python=python),
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,

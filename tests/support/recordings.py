@@ -90,7 +90,7 @@ def names(folder: str = "llama-server") -> tuple[str, ...]:
 
 def folders() -> tuple[str, ...]:
     """Every folder of recordings, sorted."""
-    return tuple(sorted(path.name for path in ROOT.iterdir() if path.is_dir()))
+    return tuple(sorted(path.name for path in ROOT.iterdir() if any(path.glob("*.resp.txt"))))
 
 
 def recordings() -> Iterator[Recording]:

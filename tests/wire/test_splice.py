@@ -4,7 +4,7 @@ import tracemalloc
 
 import pytest
 
-from arriero.wire.splice import Member, NotAnObject, members, peek, splice, splice_model
+from arriero.wire.splice import Member, NotAnObject, members, other_models, peek, splice, splice_model
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,23 @@ def test_peek(body: bytes, found: tuple[str | None, bool | None]) -> None:
 def test_peek_wants_an_object(body: bytes) -> None:
     with pytest.raises(NotAnObject):
         peek(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        (b'{"model":"a","models":["b","c/d:free"]}', ("b", "c/d:free")),
+        (b'{"\\u006dodels":["b",7,null]}', ("b",)),
+        (b'{"x":{"models":["b"]}}', ()),
+        (b'{"models":"b"}', ()),
+        (b'{"models":{"b":1}}', ()),
+        (b'[{"models":["b"]}]', ()),
+        (b"--boundary", ()),
+        (b"", ()),
+    ],
+)
+def test_models_that_are_named_beside_the_one(body: bytes, found: tuple[str, ...]) -> None:
+    assert other_models(body) == found
 
 
 def test_members_are_named_with_their_places() -> None:

@@ -29,6 +29,7 @@ TOP = frozenset(
         "config",
         "conformance",
         "discovery",
+        "logs",
         "pending",
         "ports",
         "probe",

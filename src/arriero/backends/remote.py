@@ -1,8 +1,13 @@
 """The kinds `openai` and `ollama`: a model server somewhere else, reached over HTTP."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
+from hashlib import blake2b
+from operator import is_not
 from types import MappingProxyType
+from typing import TypeVar
+from urllib.parse import urlencode
 
 import msgspec
 import structlog
@@ -11,7 +16,7 @@ from msgspec import Struct
 from arriero.backends.base import Want
 from arriero.backends.http.call import Call, Headers, Rendered, Timeouts
 from arriero.backends.http.discreet import worth_hiding
-from arriero.backends.http.origin import Origin, tls_context
+from arriero.backends.http.origin import Origin, query_of, tls_context
 from arriero.backends.http.pool import Pool
 from arriero.backends.http.proxy import ProxySettings, choose_proxy
 from arriero.canonical.catalog import LoadedModel, ModelCard, ModelDetail
@@ -19,14 +24,18 @@ from arriero.canonical.requests import EmbedRequest
 from arriero.dialects import backend_errors
 from arriero.dialects.ollama import catalog as ollama_catalog
 from arriero.dialects.openai import catalog as openai_catalog
-from arriero.dialects.profiles import Profile
-from arriero.errors import BackendError
+from arriero.dialects.quirks import Profile
+from arriero.errors import BackendError, BackendUnconfigured
 
 log = structlog.get_logger("arriero.backends")
 
+MAX_PAGES = 100
+"""Pages of one list of models that are read."""
+
 
 class RemoteSettings(Struct, frozen=True, kw_only=True):
-    """How to reach a server. `api_key` never appears in a message or a log; `headers` go out with every request.
+    """How to reach a server. `api_key` never appears in a message or a log; `headers` and `query` go out with every
+    request, and are stronger than the profile's. `models_named`: the operator has named models of the server's.
 
     `address` is the one of the URL's host that is dialed; `None` dials whichever answers.
     """
@@ -36,6 +45,8 @@ class RemoteSettings(Struct, frozen=True, kw_only=True):
     profile: Profile
     api_key: str | None = None
     headers: Mapping[str, str] = {}
+    query: Mapping[str, str] = {}
+    models_named: bool = False
     timeouts: Timeouts = Timeouts()
     verify: bool = True
     ca_file: str | None = None
@@ -70,6 +81,33 @@ class FixedPlace:
         return None
 
 
+Read = TypeVar("Read")
+
+
+class Unread:
+    """Answers that may come again as they were: reading a list of thousands holds everybody up, and hardly one check in
+    a hundred brings another one.
+    """
+
+    def __init__(self) -> None:
+        self._read: dict[str, tuple[bytes, object]] = {}
+
+    @property
+    def places(self) -> int:
+        """How many are remembered."""
+        return len(self._read)
+
+    def of(self, place: str, body: bytes, read: Callable[[bytes], Read]) -> Read:
+        """What `read` makes of the body, the same object as last time where the same body has come from this place."""
+        digest = blake2b(body, digest_size=16).digest()
+        known = self._read.get(place)
+        if known is None or known[0] != digest:
+            if len(self._read) >= MAX_PAGES:
+                self._read.clear()  # the places of a list's pages may have other names each time
+            known = self._read[place] = (digest, read(body))
+        return known[1]  # type: ignore[return-value]  # each place has one way of being read
+
+
 class Remote:
     """What both kinds share: a pool, the headers of every request, and small calls of the gateway's own."""
 
@@ -78,12 +116,15 @@ class Remote:
     has_memory = False
     curated = False
     silent = False
-    check_path = "/"
     broken: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, settings: RemoteSettings) -> None:
         """Raises ValueError for a URL, a proxy or a CA file that cannot be used."""
-        origin = replace(Origin.parse(settings.url), dialed=settings.address)
+        origin = replace(
+            Origin.parse(settings.url),
+            dialed=settings.address,
+            query=query_of({**settings.profile.query, **settings.query}),
+        )
         tls = tls_context(ca_file=settings.ca_file, verify=settings.verify) if origin.secure else None
         self.name = settings.name
         self.where = str(origin) if origin.dialed is None else f"{origin} at {origin.dialed}"
@@ -91,7 +132,8 @@ class Remote:
         self.roots: Mapping[str, str] = {}
         self.error_type = settings.profile.error_type
         # Where it is a vendor's own host it is not of the house, whatever its kind.
-        self.forwards_client = settings.profile.forwards_client_address and not settings.profile.has_host(origin.host)
+        self.at_vendor = settings.profile.has_host(origin.host)
+        self.forwards_client = settings.profile.forwards_client_address and not self.at_vendor
         self.pool = Pool(
             origin,
             timeouts=settings.timeouts,
@@ -104,6 +146,7 @@ class Remote:
         self.rendered = Rendered.of(self.headers)
         self.private = frozenset(name.lower().encode() for name in (settings.profile.auth_header, *settings.headers))
         self._check_path = settings.check_path
+        self._unread = Unread()
 
     def at_hand(self, want: Want) -> FixedPlace:
         """The server itself."""
@@ -124,16 +167,27 @@ class Remote:
         """Close the connections that are idle."""
         self.pool.close()
 
-    async def ask(self, method: str, path: str, body: bytes = b"", *, root: str | None = None) -> bytes:
-        """A small call of the gateway's own; the body of a good answer. `root` replaces the base URL's path.
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        root: str | None = None,
+        query: Mapping[str, str] = MappingProxyType({}),
+        headers: Headers | None = None,
+    ) -> bytes:
+        """A small call of the gateway's own; the body of a good answer. `root` replaces the base URL's path, `headers`
+        those of every request.
 
         Raises `BackendError`.
         """
-        target = self.pool.origin.target(path) if root is None else root + path
-        call = Call(method, target, self.headers, body)
+        origin = self.pool.origin
+        target = origin.queried((origin.path if root is None else root) + path, urlencode(query).encode())
+        call = Call(method, target, self.headers if headers is None else headers, body)
         head, answer = await self.pool.fetch(call)
         if head.status >= 300:
-            error = backend_errors.read_error(head.status, answer, self.error_type)
+            error = backend_errors.read_error(head.status, answer, self.profile)
             error.retry_after = head.retry_after_s
             raise error
         return answer
@@ -141,9 +195,13 @@ class Remote:
     async def check(self) -> None:
         """The operator's path for health checks, or the kind's own."""
         if self._check_path is None:
-            await self.ask("GET", self.check_path)
+            await self.check_itself()
         else:
             await self.ask("GET", self._check_path, root="")
+
+    async def check_itself(self) -> None:
+        """Ask as little as shows that it is well."""
+        await self.ask("GET", "/")
 
 
 class OpenAI(Remote):
@@ -154,11 +212,31 @@ class OpenAI(Remote):
     def __init__(self, settings: RemoteSettings) -> None:
         super().__init__(settings)
         self.roots = {"openai": ""}
-        self.check_path = settings.profile.models_path
+        self._models_named = settings.models_named
+        self._cards: tuple[ModelCard, ...] = ()
+        self._list_headers = _fixed_headers(settings, self.pool.origin, settings.profile.models_auth)
+
+    async def check_itself(self) -> None:
+        """The list's beginning, or what else shows whether the key is taken; nothing where there is no such path."""
+        if self.profile.models_path is not None:
+            await self._page(self.profile.models_path, {})
+        elif self.profile.check_path is not None:
+            await self.ask("GET", self.profile.check_path)
 
     async def list_models(self) -> tuple[ModelCard, ...]:
-        """The models of the API's own list, with what it and the vendor's page of details tell of them."""
-        cards = openai_catalog.read_models(await self.ask("GET", self.profile.models_path), self.profile)
+        """The models of the API's own list, with what it and the vendor's page of details tell of them.
+
+        None where the vendor has no list: the operator's models are all there are then.
+        """
+        if self.profile.models_path is None:
+            if not self._models_named:
+                raise BackendUnconfigured(
+                    f"{self.profile.title or self.profile.name} has no list of what can be asked for here:"
+                    f" name the models in extra_models of the backend {self.name}"
+                )
+            await self.check()
+            return ()
+        cards = await self._pages(self.profile.models_path)
         if self.profile.details_path is None:
             return cards
         try:
@@ -168,6 +246,40 @@ class OpenAI(Remote):
             # An older server, or one behind a proxy that lets only /v1 through: the list alone is true as well.
             log.debug("backend has no page of details", backend=self.name, error=error.message)
             return cards
+
+    async def _pages(self, path: str) -> tuple[ModelCard, ...]:
+        """The whole list. One without end is read as far as it brings something new."""
+        cards: dict[str, ModelCard] = {}
+        asked: Mapping[str, str] = {}
+        entries = 0
+        for _ in range(MAX_PAGES):
+            read = partial(openai_catalog.read_page, profile=self.profile, before=entries)
+            page = self._unread.of(f"{entries} {urlencode(asked)}", await self._page(path, asked), read)
+            if page.next is None and not cards:
+                return page.cards
+            entries, known = entries + page.entries, len(cards)
+            for card in page.cards:
+                cards.setdefault(card.id, card)
+            if page.next is None:
+                return self._whole(cards)
+            if len(cards) == known or len(cards) >= openai_catalog.MAX_MODELS:
+                break
+            asked = page.next
+        log.warning("a model list has no end; what came is kept", backend=self.name, models=len(cards))
+        return self._whole(cards)
+
+    def _whole(self, found: Mapping[str, ModelCard]) -> tuple[ModelCard, ...]:
+        """All pages as one; the same object as last time where every card is."""
+        cards = tuple(found.values())[: openai_catalog.MAX_MODELS]
+        if len(cards) != len(self._cards) or any(map(is_not, cards, self._cards)):
+            self._cards = cards
+        return self._cards
+
+    async def _page(self, path: str, asked: Mapping[str, str]) -> bytes:
+        profile = self.profile
+        query = {**profile.models_query, **asked}
+        root = "" if profile.models_at_host else None
+        return await self.ask("GET", path, root=root, query=query, headers=self._list_headers)
 
     async def show(self, card: ModelCard, verbose: bool) -> ModelDetail:
         """All there is to know is on the card."""
@@ -184,10 +296,13 @@ class Ollama(Remote):
     def __init__(self, settings: RemoteSettings) -> None:
         super().__init__(settings)
         self.roots = {"ollama": "", "openai": "/v1"} if settings.openai_api else {"ollama": ""}
+        if self.at_vendor:
+            # Ollama's cloud: it has no memory to look into, and nobody pulls or deletes models there.
+            self.library = self.has_memory = False
 
     async def list_models(self) -> tuple[ModelCard, ...]:
         """`/api/tags`."""
-        return ollama_catalog.read_tags(await self.ask("GET", "/api/tags"))
+        return self._unread.of("/api/tags", await self.ask("GET", "/api/tags"), ollama_catalog.read_tags)
 
     async def list_loaded(self) -> tuple[LoadedModel, ...]:
         """`/api/ps`."""
@@ -216,7 +331,9 @@ def _proxy(origin: Origin, settings: ProxySettings) -> Origin | None:
     return proxy
 
 
-def _fixed_headers(settings: RemoteSettings, origin: Origin) -> Headers:
+def _fixed_headers(settings: RemoteSettings, origin: Origin, auth: tuple[str, str] | None = None) -> Headers:
+    """The fields of every request; `auth` is the field for the key and what stands before it, else the profile's."""
+    name, prefix = auth or (settings.profile.auth_header, settings.profile.auth_prefix)
     fields = {
         # A compressed stream would sit in somebody's buffer; identity keeps every event moving.
         "accept-encoding": "identity",
@@ -226,7 +343,7 @@ def _fixed_headers(settings: RemoteSettings, origin: Origin) -> Headers:
         **{name.lower(): value for name, value in settings.profile.headers.items()},
     }
     if settings.api_key:
-        fields[settings.profile.auth_header] = settings.profile.auth_prefix + settings.api_key
+        fields[name] = prefix + settings.api_key
     elif origin.authorization is not None:
         fields["authorization"] = origin.authorization.decode("ascii")
     fields.update((name.lower(), value) for name, value in settings.headers.items())
@@ -240,4 +357,6 @@ def _fixed_headers(settings: RemoteSettings, origin: Origin) -> Headers:
 def _secrets(settings: RemoteSettings, origin: Origin) -> tuple[bytes, ...]:
     """What the backend is told and nobody else may hear."""
     basic = None if origin.authorization is None else origin.authorization.decode("ascii").removeprefix("Basic ")
-    return worth_hiding([settings.api_key, basic, *settings.headers.values()])
+    # A version is no secret, and who is told of a wrong one has to read it.
+    query = [value for name, value in settings.query.items() if "version" not in name.lower()]
+    return worth_hiding([settings.api_key, basic, *settings.headers.values(), *query])

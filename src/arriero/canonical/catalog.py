@@ -30,7 +30,8 @@ class ModelCard(Struct, frozen=True, kw_only=True, gc=False):
 
     `capabilities` is `None` when nobody said; an empty set never occurs. Prices are US dollars for a million tokens.
     `native` is the backend's own JSON of the entry where its dialect is the client's too, so that a listing can pass on
-    what the card has no field for.
+    what the card has no field for. `beyond` is a JSON object: what a vendor's list in the OpenAI dialect tells besides
+    id, time and owner, for listings in that dialect.
     """
 
     id: str
@@ -53,6 +54,7 @@ class ModelCard(Struct, frozen=True, kw_only=True, gc=False):
     input_price: float | None = None
     output_price: float | None = None
     native: Raw | None = None
+    beyond: Raw | None = None
 
 
 class LoadedModel(Struct, frozen=True, kw_only=True, gc=False):

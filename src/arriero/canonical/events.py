@@ -116,11 +116,14 @@ class Finished(Struct, frozen=True):
 
 
 class Failed(Struct, frozen=True):
-    """The backend reported an error inside its answer, or its answer was cut. `status` is what it would have been."""
+    """The backend reported an error inside its answer, or its answer was cut. `status` is what it would have been, and
+    `type` the stable word beside the text.
+    """
 
     message: str
     status: int = 502
     cut: bool = False
+    type: str = "backend_error"
 
 
 Event: TypeAlias = Started | PartStarted | PartDelta | PartEnded | Finished | Failed

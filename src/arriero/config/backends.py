@@ -184,6 +184,8 @@ class OpenAIConfig(_RemoteBackend):
     """Seconds until a health check has failed."""
     extra_models: Texts = ()
     """Model ids that are listed although the server does not list them."""
+    query: dict[str, str] = Field(default={})
+    """Query parameters of every request, such as Azure's `api-version`; they are stronger than the profile's."""
 
     @model_validator(mode="before")
     @classmethod

@@ -2,6 +2,7 @@
 
 python -m arriero.config.describe schema                       writes src/arriero/arriero.schema.json
 python -m arriero.config.describe docs docs/configuration.md   renews the tables between the markers of that page
+python -m arriero.config.describe docs docs/errors.md          the same
 """
 
 import ast
@@ -10,14 +11,15 @@ import itertools
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from arriero.config import backends, environment, schema, vendors
+from arriero.config import backends, environment, providers, schema, strategies, vendors
+from arriero.config.error_tables import error_tables
 
 SCHEMA_PATH = Path(__file__).parent.parent / "arriero.schema.json"
 REFERENCE = r"\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\}"
@@ -211,19 +213,61 @@ def tables() -> dict[str, str]:
             for row in environment.SETTINGS
         ],
     )
-    found["vendors"] = _table(
-        ("key", "URL", "backend", "default URL"),
-        [
-            (
-                ", ".join(f"`{key}`" for key in row.keys),
-                ", ".join(f"`{url}`" for url in row.urls),
-                f"`{row.backend}`",
-                vendors.base_url(row.profile or "openai") or "-",
-            )
-            for row in (environment.OPENAI, *environment.vendors_named())
-        ],
-    )
-    return found
+    return found | _provider_tables()
+
+
+def _provider_tables() -> dict[str, str]:
+    return {
+        "providers": _table(
+            ("backend", "key", "URL", "default URL", "rank"),
+            [
+                (f"`{row.name}`", _code(row.keys), _code(row.urls), _own_url(row), str(row.rank or providers.UNRANKED))
+                for row in providers.PROVIDERS
+            ],
+        ),
+        "provider": _table(
+            ("variable", "sets in the backend", "meaning"),
+            [(f"`P_{name}`", *row) for name, row in providers.SETTINGS.items()],
+        ),
+        "provider names": _table(
+            ("backend", *(f"`P_{name}`" for name in providers.SETTINGS if name != "BASE_URL"), "its models"),
+            [
+                (
+                    f"`{row.name}`",
+                    *(_code(row.names(name)) for name in providers.SETTINGS if name != "BASE_URL"),
+                    _code(row.models) or "-",
+                )
+                for row in providers.PROVIDERS
+            ],
+        ),
+        "provider rules": _table(
+            ("variable", "sets", "meaning"), [(_code(row.names), row.sets, row.meaning) for row in providers.RULES]
+        ),
+        "strategies": _table(
+            (f"`{strategies.STRATEGY_VARIABLE}`", "`routing.policy`", "ranks count", "who gets a request"),
+            [
+                (f"`{row.word}`", f"`{row.policy}`", "no" if row.spreads else "yes", row.meaning)
+                for row in strategies.STRATEGIES
+            ],
+        ),
+        "fallbacks": _table(
+            ("`FALLBACK_STRATEGY`", "sets", "what follows a failure"),
+            [
+                (f"`{row.word}`", _code(f"{name}: {value}" for name, value in row.settings.items()), row.meaning)
+                for row in strategies.FALLBACKS
+            ],
+        ),
+    }
+
+
+def _code(words: Iterable[str]) -> str:
+    return ", ".join(f"`{word}`" for word in words)
+
+
+def _own_url(row: providers.Provider) -> str:
+    if row.kind == "ollama":
+        return providers.OLLAMA_URL
+    return vendors.base_url(row.profile or row.name) or "-"
 
 
 def _settings_table(listed: list[Setting]) -> str:
@@ -237,7 +281,7 @@ def _table(head: tuple[str, ...], body: list[tuple[str, ...]]) -> str:
 
 def renewed(page: str) -> str:
     """A page with what stands between `<!-- table: name -->` and `<!-- end -->` made anew. Raises `KeyError`."""
-    known = tables()
+    known = tables() | {name: _table(*rows) for name, rows in error_tables().items()}
     return re.sub(
         r"<!-- table: ([\w -]+?) -->\n.*?<!-- end -->",
         lambda match: f"<!-- table: {match[1]} -->\n\n{known[match[1]]}\n\n<!-- end -->",

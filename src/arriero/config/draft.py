@@ -41,6 +41,7 @@ class Draft:
         self._lines: Mapping[Location, int] = {}
         self._faulty: frozenset[Location] = frozenset()
         self._file = ""
+        self._left_out: set[int] = set()
         self._cwd = cwd
         self._home = home
 
@@ -78,7 +79,7 @@ class Draft:
 
         `place` is what a problem with the value names, where that is not the setting: a key of another program's file.
         """
-        if setting.rpartition(".")[2] in _PATHS:
+        if setting.rpartition(".")[2] in _PATHS and value is not None:
             value = str(expanded(value, self._cwd, self._home))
         if setting.startswith("engine."):
             engines = list(self.entries("engine"))
@@ -105,6 +106,14 @@ class Draft:
         if place:
             self._places[(*where, key)] = place
 
+    def origin(self, where: Location) -> Origin:
+        """Where a value came from, so far."""
+        return self._origins.get(where, DEFAULT)
+
+    def leave_out(self, position: int) -> None:
+        """Take a backend away. It is looked at like the others: a mistake in it is still told."""
+        self._left_out.add(position)
+
     # ---- ending ----------------------------------------------------------------------------------------------------
 
     def finish(self) -> tuple[Config, dict[str, Origin]]:
@@ -117,6 +126,9 @@ class Draft:
             self.problems += explain(error, self._place, self._faulty)
             raise ConfigError(self.problems) from None
         origins = self._named_origins(config)
+        if self._left_out:
+            kept = (one for position, one in enumerate(config.backends) if position not in self._left_out)
+            config = config.model_copy(update={"backends": tuple(kept)})
         config = self._without_itself(config, origins)
         if self.problems:
             raise ConfigError(self.problems)
@@ -152,7 +164,8 @@ class Draft:
             origin = origins.get(f"backends.{backend.name}.url", DEFAULT)
             text = f"{origin}: the backend {backend.name} is the address that arriero itself listens on"
             if origin.kind in (ENVIRONMENT, DOTENV):
-                self.warnings.append(f"{text}; it is left out")
+                hint = "" if backend.kind != "ollama" else "; give arriero another PORT, or Ollama another address"
+                self.warnings.append(f"{text}; it is left out{hint}")
             else:
                 self.problems.append(text)
         return config if len(kept) == len(config.backends) else config.model_copy(update={"backends": tuple(kept)})

@@ -5,12 +5,13 @@ variables themselves are handed in: `Variables` is made from a mapping and the t
 """
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from arriero.config import vendors
-from arriero.config.values import parse_list, parse_ollama_host
+from arriero.config import providers
+from arriero.config.strategies import BALANCING_VARIABLE, STRATEGY_VARIABLE, read_fallback
+from arriero.config.values import parse_list, parse_ollama_host, parse_truth
 
 ENVIRONMENT, DOTENV = "environment", ".env"
 LAYERS = (ENVIRONMENT, DOTENV)
@@ -134,20 +135,50 @@ def _num_parallel(text: str) -> Settings:
     return {} if text == "0" else {"engine.num_parallel": text}
 
 
-LEVELS = {
-    "debug": ("debug", "dbg", "d"),
-    "info": ("info", "information", "i"),
-    "warning": ("warning", "warn", "w"),
-    "error": ("error", "err", "e"),
-    "critical": ("critical", "crit", "fatal", "c", "f"),
+def _watched(text: str) -> Settings:
+    """ollama-proxy's `RELOAD=false` is about its source code, and its sample `.env` has it: no reason to stop looking
+    at the configuration and the filter file."""
+    return {"server.watch": True} if _truth(text) else {}
+
+
+def _debugging(text: str) -> Settings:
+    return {"logging.level": "debug"} if _truth(text) else {}
+
+
+def _truth(text: str) -> bool:
+    # These names are anybody's (`DEBUG=*`): what is not for arriero does not stop it.
+    try:
+        return parse_truth(text)
+    except ValueError as error:
+        raise NotUsed(f"{error} and is not used") from None
+
+
+FORMATS = {"auto": "auto", "console": "text", "text": "text", "plain": "text", "pretty": "text", "json": "json"}
+"""Spellings of `LOG_FORMAT`, in any case."""
+
+
+def _log_format(text: str) -> Settings:
+    if (known := FORMATS.get(text.lower())) is None:
+        raise NotUsed(f"is not one of {', '.join(FORMATS)} and is not used")
+    return {"logging.format": known}
+
+
+PLACES = {
+    "development": ("development", "dev", "local"),
+    "staging": ("staging", "stage", "test", "testing"),
+    "production": ("production", "prod", "live"),
 }
-"""Log level to its spellings, in any case."""
+"""What an installation is for, in each of its spellings."""
 
 
-def read_level(text: str) -> str:
-    """The log level of any of its spellings; an unknown one is returned as it is, for the model to refuse."""
+def read_environment(text: str) -> str:
+    """What `ENVIRONMENT` says, in any case; anything that is not known is development, as for ollama-proxy."""
     folded = text.strip().lower()
-    return next((level for level, spellings in LEVELS.items() if folded in spellings), text)
+    return next((place for place, spellings in PLACES.items() if folded in spellings), "development")
+
+
+def _place(text: str) -> Settings:
+    return {"server.environment": read_environment(text)}
 
 
 def _row(names: str, sets: str, meaning: str, read: Callable[[str], Settings] | None = None) -> Variable:
@@ -171,50 +202,27 @@ SETTINGS: tuple[Variable, ...] = (
     _row("HTTPS_PROXY", "proxy.https", "proxy for backends with https://", _proxy("proxy.https")),
     _row("ALL_PROXY", "proxy.all", "proxy where no other is set", _proxy("proxy.all")),
     _row("NO_PROXY", "proxy.no_proxy", "hosts without proxy, parted by commas", _list("proxy.no_proxy")),
-    _row("LOG_LEVEL", "logging.level", "least weight of a log line", _as("logging.level", read=read_level)),
+    _row("LOG_LEVEL", "logging.level", "least weight of a log line"),
+    _row("DEBUG", "logging.level", "`true` is the level `debug`", _debugging),
+    _row("LOG_FORMAT", "logging.format", "form of a log line: console, text, json, auto", _log_format),
+    _row("ENVIRONMENT", "server.environment", "what this installation is for", _place),
+    _row("RELOAD", "server.watch", "`true` takes up changes of the file at once; `false` changes nothing", _watched),
+    _row("MODELS_FILTER_PATH MODELS_FILTER", "models.filter_file", "file of the models that are shown"),
+    _row("MAX_QUEUE_SIZE", "routing.queue.max_waiting", "requests that wait at most"),
+    _row("FALLBACK_STRATEGY", "routing.retry.attempts routing.retry.where", "what follows a failure", read_fallback),
     _row("ARRIERO_HOST", "server.host", "address to listen on"),
     _row("ARRIERO_PORT", "server.port", "port to listen on"),
     _row("ARRIERO_MODELS_DIR", "engine.models_dir", "model store of the engine"),
     _row("ARRIERO_DISCOVER", "server.discover", "whether local servers are looked for"),
     _row("ARRIERO_DEMO_MODEL", "engine.demo_model", "whether the demo model is offered"),
-    _row("ARRIERO_LOG_LEVEL", "logging.level", "least weight of a log line", _as("logging.level", read=read_level)),
+    _row("ARRIERO_LOG_LEVEL", "logging.level", "least weight of a log line"),
     _row("ARRIERO_LOG_FORMAT", "logging.format", "form of a log line: auto, text, json"),
 )  # fmt: skip
 
 CONFIG_VARIABLE = "ARRIERO_CONFIG"
 
 
-class Named(NamedTuple):
-    """Variables that name a backend of kind `openai`: any of `keys`, or any of `urls`."""
-
-    backend: str
-    profile: str | None
-    keys: tuple[str, ...]
-    urls: tuple[str, ...]
-
-
-OPENAI = Named("openai", None, ("OPENAI_API_KEY",), ("OPENAI_BASE_URL",))
-"""The backend that `--api-key` and `--base-url` set as well; its profile is guessed from its URL."""
-
-OPENAI_SHORT = Named("openai", None, ("API_KEY",), ("BASE_URL",))
-"""Short spellings. They count only where both a key and a URL are there: alone they may be anybody's."""
-
-EXTRA_MODELS = ("MODELS",)
-CAPABILITIES = ("CAPABILITIES", "CAPACITIES")
-DEPRECATED = {"CAPACITIES": "CAPABILITIES"}
-
-
-def vendors_named() -> Iterator[Named]:
-    """One row for each vendor profile with a key variable; `X_API_KEY` has `X_BASE_URL` beside it."""
-    for name, key in vendors.key_variables().items():
-        if key != vendors.OPENAI_KEY:
-            keys = (key, *vendors.ALIASES.get(key, ()))
-            yield Named(name, name, keys, (key.removesuffix("_API_KEY") + "_BASE_URL",))
-
-
 def every_name() -> list[str]:
     """Every variable that means something, for the documentation."""
     names = [name for row in SETTINGS for name in row.names]
-    for named in (OPENAI, OPENAI_SHORT, *vendors_named()):
-        names += [*named.keys, *named.urls]
-    return [*names, *EXTRA_MODELS, *CAPABILITIES, CONFIG_VARIABLE]
+    return [*names, STRATEGY_VARIABLE, BALANCING_VARIABLE, *providers.every_name(), CONFIG_VARIABLE]

@@ -19,6 +19,8 @@ class Flags:
     log_level: str | None = None
     models_dir: str | None = None
     demo_model: bool | None = None
+    models_filter: str | None = None
+    reload: bool | None = None
 
 
 FLAG_SETTINGS: Mapping[str, tuple[str, str]] = {
@@ -26,6 +28,8 @@ FLAG_SETTINGS: Mapping[str, tuple[str, str]] = {
     "port": ("--port", "server.port"),
     "log_level": ("--log-level", "logging.level"),
     "models_dir": ("--models-dir", "engine.models_dir"),
+    "models_filter": ("--models-filter", "models.filter_file"),
+    "reload": ("--reload", "server.watch"),
     "demo_model": ("--no-demo-model", "engine.demo_model"),
 }
 """Field of `Flags` to the flag's name and the setting it sets. The others have rules of their own."""

@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, SecretStr
 
-from arriero.config.environment import DEFAULT
+from arriero.config.environment import DEFAULT, LAYERS, Origin
+from arriero.config.named import PROXY
+from arriero.config.providers import RANKED
 from arriero.config.sources import Loaded
 
 
@@ -28,6 +30,54 @@ def rows(loaded: Loaded) -> list[Row]:
             text = f"{text} (from {origin})"
         listed.append(Row(name, text, str(origin)))
     return listed
+
+
+class Fact(NamedTuple):
+    """One thing that was understood of a provider."""
+
+    provider: str
+    what: str
+    value: str
+    origin: str
+
+
+_SHOWN = ("url", "profile", "api_key", "query", "extra_models", "priority", "max_concurrency", "check_interval")
+"""Settings of a provider's backend that people look for, in this order; of those that are lists, only what is there."""
+
+
+def facts(loaded: Loaded) -> list[Fact]:
+    """What was understood of the providers: those of ollama-proxy, and of the others the ones that have a backend or
+    were switched off by name. For each that is on, its settings; for each that is off, why."""
+    backends = {backend.name: backend for backend in loaded.config.backends}
+    listed: list[Fact] = []
+    for provider, off, origin, refused in loaded.providers:
+        if off is not None:
+            if provider in RANKED or refused:
+                listed.append(Fact(provider.name, "enabled", f"no: {off}", "-" if origin == DEFAULT else str(origin)))
+            continue
+        backend = backends[provider.name]
+        listed.append(Fact(provider.name, "enabled", "yes", str(origin)))
+        prefix = f"backends.{provider.name}"
+        for name in _SHOWN:
+            value = getattr(backend, name, None)
+            if value is not None and value != () and value != {}:
+                set_by = loaded.origins.get(f"{prefix}.{name}", DEFAULT)
+                shown = _fact(provider.name, name, value, set_by)
+                if name == "priority" and (set_by == PROXY or set_by.kind in LAYERS):
+                    # The variable counts the other way round: whoever wrote 1 looks for it.
+                    shown = shown._replace(value=f"{value} (rank {100 - value})")
+                listed.append(shown)
+            elif name == "api_key":
+                listed.append(Fact(provider.name, name, "not set", str(DEFAULT)))
+        timeouts = loaded.config.timeouts_of(backend)
+        for name in ("first_byte", "idle"):
+            own = loaded.origins.get(f"{prefix}.timeouts.{name}") or loaded.origin(f"timeouts.{name}")
+            listed.append(_fact(provider.name, f"timeout {name}", getattr(timeouts, name), own))
+    return listed
+
+
+def _fact(provider: str, what: str, value: object, origin: Origin) -> Fact:
+    return Fact(provider, what, _text(value), str(origin))
 
 
 def _leaves(prefix: str, value: object) -> Iterator[tuple[str, object]]:

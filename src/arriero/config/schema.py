@@ -15,6 +15,7 @@ from arriero.backends.http.proxy import ProxySettings
 from arriero.canonical.catalog import Capability
 from arriero.config.backends import BackendConfig, OllamaConfig, OpenAIConfig, Price, Proxy, Section, TimeoutOverride
 from arriero.config.values import (
+    LEVEL_SCHEMA,
     TEXTS_SCHEMA,
     Address,
     Listen,
@@ -24,6 +25,7 @@ from arriero.config.values import (
     SecondsOrZero,
     Texts,
     parse_listen,
+    read_level,
 )
 
 
@@ -95,6 +97,8 @@ class ServerConfig(Section):
     """Whether a change of the configuration file is taken up at once; a SIGHUP does so in any case."""
     dashboard: DashboardConfig = DashboardConfig()
     """The page at `/internal/ui/`."""
+    environment: Literal["development", "staging", "production"] = "development"
+    """What this installation is for; `/health` says it, and nothing else depends on it."""
 
     @model_validator(mode="after")
     def _credentials_of_somebody(self) -> "ServerConfig":
@@ -170,6 +174,8 @@ class RetryConfig(Section):
     """Tries of one request in all."""
     budget_seconds: Seconds | None = 600.0
     """Seconds after which no new try begins."""
+    where: Literal["elsewhere", "same"] = "elsewhere"
+    """Who is tried next: another backend, or the same one again; the last attempt is another's, if there is one."""
 
 
 class BreakerConfig(Section):
@@ -350,10 +356,18 @@ class FilterConfig(Section):
 class LoggingConfig(Section):
     """What is written to stderr."""
 
-    level: Literal["debug", "info", "warning", "error", "critical"] = "info"
+    level: Annotated[
+        Literal["debug", "info", "warning", "error", "critical"],
+        BeforeValidator(read_level),
+        WithJsonSchema(LEVEL_SCHEMA),
+    ] = "info"
     """The least weight of a line that is written."""
     format: Literal["auto", "text", "json"] = "auto"
     """One JSON object a line, or text; `auto` is text on a terminal and JSON elsewhere."""
+    exchanges: bool = True
+    """Whether each request gets a line, at level `info`: backend, model, status, tokens, times."""
+    prompts: bool = False
+    """Whether that line holds the request's body too; without it no log has any of a prompt."""
 
 
 class ProxyConfig(Section):

@@ -7,14 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from arriero.config import environment, named
+from arriero.config import dotenv_file, environment, filter_file, named, strategies
 from arriero.config.backends import BackendConfig
 from arriero.config.draft import Draft, expanded
 from arriero.config.environment import DEFAULT, DOTENV, ENVIRONMENT, Origin, Variables
 from arriero.config.flags import FLAG_SETTINGS, Flags
 from arriero.config.local import candidates
+from arriero.config.named import Understood
 from arriero.config.problems import ConfigError
 from arriero.config.schema import Config
+from arriero.routing.model_filter import EVERYTHING, ModelFilter
 
 FILE_NAME = "arriero.yaml"
 USER_FILE = Path(".config/arriero/config.yaml")
@@ -28,7 +30,8 @@ class Loaded:
     `origins` has an entry for each setting that no default made, by names such as `server.port`, `backends.gpu1.url`.
     `candidates` are local servers that may be there or not: whoever starts arriero asks them. `file` is the file read,
     `watched` are those that make another configuration when they change, come or go.
-    `environ` is the process's environment, for child processes; it holds keys.
+    `environ` is the process's environment, for child processes; it holds keys. `filter` has the rules of the filter
+    file, `filter_problem` says why it could not be read. `providers` is what was understood of each provider.
     """
 
     config: Config
@@ -38,6 +41,9 @@ class Loaded:
     file: Path | None = None
     watched: tuple[Path, ...] = ()
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    filter: ModelFilter = EVERYTHING
+    filter_problem: str | None = None
+    providers: tuple[Understood, ...] = ()
 
     def origin(self, setting: str) -> Origin:
         """Where a setting, or the nearest thing around it, was set."""
@@ -51,12 +57,15 @@ class Loaded:
 def load(flags: Flags, environ: Mapping[str, str], cwd: Path, home: Path) -> Loaded:
     """Flags over environment over `.env` over file over defaults. Raises `ConfigError` with every problem found."""
     draft = Draft(cwd, home)
-    variables = Variables(environ, _dotenv(cwd, draft))
+    text, unread = dotenv_file.read(cwd / DOTENV)
+    draft.warnings += unread
+    variables = Variables(environ, text)
     draft.warnings += [f"{DOTENV}:{line}: cannot be read and is ignored" for line in variables.faulty_lines]
     path: Path | None
+    providers: tuple[Understood, ...] = ()
     if flags.olla_config is None:
         path = _find_file(flags, variables, cwd, home)
-        by_file = _take_own(draft, flags, variables, path)
+        by_file, providers = _take_own(draft, flags, variables, path, cwd)
     else:
         path = _find_olla_file(flags, variables, cwd, home)
         by_file = True
@@ -64,14 +73,23 @@ def load(flags: Flags, environ: Mapping[str, str], cwd: Path, home: Path) -> Loa
     _apply_flags(draft, flags)
     config, origins = draft.finish()
     discover = not by_file if config.server.discover is None else config.server.discover
+    refused = {row.provider.name for row in providers if row.refused}
+    filters = filter_file.read(config.models.filter_file)
     return Loaded(
         config=config,
         origins=origins,
-        warnings=tuple(draft.warnings),
-        candidates=candidates(config) if discover else (),
+        warnings=(*draft.warnings, *filters.warnings),
+        candidates=tuple(one for one in candidates(config) if one.name not in refused) if discover else (),
         file=path,
-        watched=(*_places(flags, path, cwd, home), cwd / DOTENV),
+        watched=(
+            *_places(flags, path, cwd, home),
+            cwd / DOTENV,
+            config.models.filter_file or cwd / filter_file.NAME,
+        ),
         environ=environ,
+        filter=filters.rules,
+        filter_problem=filters.problem,
+        providers=_running(providers, config),
     )
 
 
@@ -81,8 +99,11 @@ def _places(flags: Flags, path: Path | None, cwd: Path, home: Path) -> tuple[Pat
     return usual if path is None or (path in usual and flags.olla_config is None) else (path,)
 
 
-def _take_own(draft: Draft, flags: Flags, variables: Variables, path: Path | None) -> bool:
-    """What arriero's file and the environment say. Whether the file decides which backends there are."""
+def _take_own(
+    draft: Draft, flags: Flags, variables: Variables, path: Path | None, cwd: Path
+) -> tuple[bool, tuple[Understood, ...]]:
+    """What arriero's file and the environment say. Whether the file decides which backends there are, and what was
+    understood of the providers."""
     if path is not None:
         # Only a start with a file pays for the YAML parser.
         from arriero.config import file
@@ -91,13 +112,28 @@ def _take_own(draft: Draft, flags: Flags, variables: Variables, path: Path | Non
         draft.problems += contents.problems
         draft.take_file(path, contents)
     by_file = "backends" in draft.data
-    named.add_openai(draft, flags, variables, by_file)
+    routing = strategies.take(draft, variables, path is not None)
+    providers = named.take(draft, flags, variables, by_file=by_file, routing=routing)
+    if path is None and not routing.said and any(row.off is None for row in providers):
+        draft.set(strategies.POLICY, "capability", named.PROXY)
     if not by_file:
-        named.add_vendors(draft, variables)
         draft.add({"name": ENGINE_NAME, "kind": "engine"}, {})
     named.add_keys(draft, variables)
+    if path is None and (cwd / filter_file.NAME).exists():
+        draft.set("models.filter_file", filter_file.NAME, Origin("default", f"./{filter_file.NAME}"))
     _apply_variables(draft, variables, environment.SETTINGS)
-    return by_file
+    if (found := variables.find("ROUTING_RULES_PATH")) is not None:
+        draft.warnings.append(f"{found.origin} has no effect: ollama-proxy never read that file; see routing.aliases")
+    return by_file, providers
+
+
+def _running(providers: tuple[Understood, ...], config: Config) -> tuple[Understood, ...]:
+    """The same, where a backend was left out because it is arriero itself."""
+    names = {backend.name for backend in config.backends}
+    own = "its URL is the address that arriero itself listens on"
+    return tuple(
+        row._replace(off=own) if row.off is None and row.provider.name not in names else row for row in providers
+    )
 
 
 def _take_ollas(draft: Draft, flags: Flags, variables: Variables, path: Path, cwd: Path, home: Path) -> None:
@@ -108,17 +144,8 @@ def _take_ollas(draft: Draft, flags: Flags, variables: Variables, path: Path, cw
     from arriero.config import olla
 
     olla.take(draft, path, variables, cwd, home)
-    named.add_openai(draft, flags, Variables({}), by_file=True)
+    named.take(draft, flags, Variables({}), by_file=True)
     _apply_variables(draft, variables, [row for row in environment.SETTINGS if row.names[0].startswith("ARRIERO_")])
-
-
-def _dotenv(cwd: Path, draft: "Draft") -> str:
-    path = cwd / DOTENV
-    try:
-        return path.read_text(encoding="utf-8-sig") if path.is_file() else ""
-    except (OSError, UnicodeDecodeError) as error:
-        draft.warnings.append(f"{DOTENV}: cannot be read and is ignored ({type(error).__name__})")
-        return ""
 
 
 def _find_file(flags: Flags, variables: Variables, cwd: Path, home: Path) -> Path | None:
@@ -176,7 +203,7 @@ def _apply_flags(draft: Draft, flags: Flags) -> None:
         if value is None or name not in FLAG_SETTINGS:
             continue
         flag, setting = FLAG_SETTINGS[name]
-        if name == "log_level":
-            value = environment.read_level(value)
+        if name == "models_filter" and not value:
+            value = None  # an empty one switches the filter off
         if not draft.set(setting, value, Origin("flag", flag)):
             draft.warnings.append(f"{flag} has no effect: the file names no backend of kind engine")

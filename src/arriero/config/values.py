@@ -54,6 +54,59 @@ def none_if_empty(value: object) -> object:
     return (value.strip() or None) if isinstance(value, str) else value
 
 
+_TRUTH = {
+    **dict.fromkeys(("true", "yes", "on", "1", "t", "y"), True),
+    **dict.fromkeys(("false", "no", "off", "0", "f", "n"), False),
+}
+
+
+def parse_truth(text: str) -> bool:
+    """True or false in any of their usual spellings, in any case."""
+    truth = _TRUTH.get(text.strip().lower())
+    if truth is None:
+        raise ValueError("is not true or false")
+    return truth
+
+
+def parse_seconds_within(text: str, least: int, most: int | None = None) -> float:
+    """Seconds as `parse_seconds` reads them, within limits."""
+    limits = f"of at least {least}" if most is None else f"from {least} to {most}"
+    try:
+        seconds = parse_seconds(text)
+    except ValueError:
+        seconds = None
+    if not isinstance(seconds, float) or not least <= seconds <= (FOREVER if most is None else most):
+        raise ValueError(f"is not a number of seconds {limits}")
+    return seconds
+
+
+def parse_whole_within(text: str, least: int, most: int | None = None) -> int:
+    """A whole number within limits."""
+    limits = f"of at least {least}" if most is None else f"from {least} to {most}"
+    stripped = text.strip()
+    # More digits than any setting has are not read: Python refuses some, and the others are slow.
+    number = int(stripped) if stripped.isascii() and stripped.isdigit() and len(stripped) <= 18 else -1
+    if number < least or (most is not None and number > most):
+        raise ValueError(f"is not a whole number {limits}")
+    return number
+
+
+LEVELS = {
+    "debug": ("debug", "dbg", "d"),
+    "info": ("info", "information", "i"),
+    "warning": ("warning", "warn", "w"),
+    "error": ("error", "err", "e"),
+    "critical": ("critical", "crit", "fatal", "c", "f"),
+}
+"""Log level to its spellings, in any case."""
+
+
+def read_level(value: object) -> object:
+    """The log level of any of its spellings; what is none is returned as it is, for the model to refuse."""
+    folded = value.strip().lower() if isinstance(value, str) else ""
+    return next((level for level, spellings in LEVELS.items() if folded in spellings), value)
+
+
 def parse_list(text: str) -> list[str]:
     """A JSON list of texts, or texts parted by commas; empty ones fall away."""
     stripped = text.strip()
@@ -153,6 +206,16 @@ def _check_listen(value: str) -> str:
 
 _SECONDS_SCHEMA = {"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^[0-9.]+(ns|us|µs|ms|s|m|h)?"}]}
 _KEEP_ALIVE_SCHEMA = {"anyOf": [{"type": "number"}, {"type": "string"}]}
+LEVEL_SCHEMA = {
+    "anyOf": [
+        {"enum": list(LEVELS)},
+        {
+            "enum": sorted(
+                {form for words in LEVELS.values() for word in words for form in (word, word.upper())} - set(LEVELS)
+            )
+        },
+    ]
+}
 TEXTS_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 
 Seconds = Annotated[

@@ -6,11 +6,6 @@ from urllib.parse import urlsplit
 from arriero.dialects.profiles import PROFILES, guess
 
 _LOCAL = ("localhost", "127.0.0.1", "::1")
-OPENAI_KEY = "OPENAI_API_KEY"
-"""Has rules of its own (see `environment`), and is the key variable of more than one profile."""
-
-ALIASES = {"GEMINI_API_KEY": ("GOOGLE_API_KEY",)}
-"""Other spellings of a vendor's key variable."""
 
 
 def is_known(name: str) -> bool:
@@ -50,3 +45,47 @@ def key_variables() -> dict[str, str]:
         for name, profile in PROFILES.items()
         if profile.key_variable and profile.base_url and urlsplit(profile.base_url).hostname not in _LOCAL
     }
+
+
+def has_list(name: str) -> bool:
+    """Whether the vendor tells which models it has; of others the operator has to."""
+    profile = PROFILES.get(name)
+    return profile is None or profile.models_path is not None
+
+
+def in_region(name: str, region: str) -> str | None:
+    """The vendor's own address in another region, if it has regions."""
+    profile = PROFILES.get(name)
+    if profile is None or profile.base_url is None or profile.region is None:
+        return None
+    return profile.base_url.replace(profile.region, region)
+
+
+def completed(url: str, name: str | None = None) -> str:
+    """A URL at the vendor's own host that has only the beginning of the vendor's path, with the whole of it.
+
+    Clients of a vendor's own API are given `https://api.anthropic.com`; the API of OpenAI stands below that. Any other
+    URL, and any text that is none, comes back as it is. Without a name the vendor is guessed from the host.
+    """
+    profile = guess(url) if name is None else PROFILES.get(name)
+    if profile is None or profile.base_url is None:
+        return url
+    try:
+        parts, own = urlsplit(url.strip()), urlsplit(profile.base_url)
+        host = parts.hostname or ""
+    except ValueError:
+        return url
+    given, whole = parts.path.rstrip("/"), own.path
+    if not profile.has_host(host) or not f"{whole}/".startswith(f"{given}/"):
+        return url
+    return parts._replace(path=whole).geturl()
+
+
+def is_host_of(name: str, url: str) -> bool:
+    """Whether a URL leads to the vendor's own host."""
+    try:
+        host = urlsplit(url.strip()).hostname or ""
+    except ValueError:
+        return False
+    profile = PROFILES.get(name)
+    return profile is not None and profile.has_host(host)

@@ -2,8 +2,9 @@
 
 The status decides the class. For the refusals that somebody acts on (too long a prompt, no tools, no such model, no
 usage) the vendor's code or words do: no two vendors have the same status for them, and reading their words is this
-border's work. The text is for people. The gateway's own credentials never show in it: a vendor's "incorrect API key"
-often repeats a part of the key.
+border's work. The text is for people. A vendor's words stand behind its name, a server of the house speaks for itself:
+clients match what those say. The gateway's own credentials never show: a vendor's "incorrect API key" often repeats a
+part of the key.
 """
 
 import html
@@ -14,7 +15,10 @@ from types import MappingProxyType
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
+from arriero.canonical.events import Failed
+from arriero.dialects.quirks import Profile
 from arriero.errors import (
     BackendBroken,
     BackendError,
@@ -31,13 +35,17 @@ from arriero.errors import (
 
 MAX_MESSAGE_CHARACTERS = 1000
 
+NOBODY = Profile(name="", error_type="backend_error")
+"""Whose words they are where nobody knows."""
+
 _CREDENTIALS: Mapping[int, str] = MappingProxyType(
     {
-        401: "the backend refused the gateway's credentials for it (HTTP 401): check the backend's API key",
-        403: "the backend forbids the gateway's account this request (HTTP 403): check the backend's API key",
+        401: "the backend refused the gateway's credentials for it (HTTP 401)",
+        403: "the backend forbids the gateway's account this request (HTTP 403)",
         407: "a proxy on the way to the backend wants the gateway's credentials (HTTP 407)",
     }
 )
+_PROXYS = 407
 _OVERLOADED = frozenset({429, 503, 529})
 
 _NOT_TEXT = re.compile(r"<(script|style|head)\b.*?</\1\s*>|<!--.*?-->|<[^>]*>", re.DOTALL | re.IGNORECASE)
@@ -46,11 +54,17 @@ _SPACES = re.compile(r"\s+")
 _decode = msgspec.json.Decoder().decode
 
 
-def read_error(status: int, body: bytes, type: str) -> BackendError:
-    """The error that an answer with `status` (400 and up) means. `type` is the backend's stable word."""
+def read_error(status: int | None, body: bytes, profile: Profile) -> BackendError:
+    """The error that an answer with `status` (400 and up) means; `None`: it began well, and its error names no status.
+    `profile` is the backend's: its name for people stands before its words, and its word beside them.
+    """
+    type = profile.error_type
+    if status is None:
+        return BackendFailed(told(profile, None, message_of(body)), type=type)
     if status in _CREDENTIALS:
-        return BackendUnauthorized(_CREDENTIALS[status], type=type)
-    message = message_of(body) or _phrase(status)
+        return BackendUnauthorized(_credentials(status, profile), type=type)
+    words = message_of(body)
+    message = told(profile, status, words)
     if status == 429:
         return BackendOverloaded(message, status=status)
     if status in _OVERLOADED:
@@ -60,8 +74,52 @@ def read_error(status: int, body: bytes, type: str) -> BackendError:
     if 500 <= status <= 599:
         return BackendFailed(message, status=status, type=type)
     if 400 <= status <= 499:
-        return _refused(status, body, message, type)
+        return _refused(status, body, words, profile)
     return BackendBroken(f"the backend answered with HTTP {status}, which is neither an answer nor an error", type=type)
+
+
+def told(profile: Profile, status: int | None, words: str) -> str:
+    """The text for people: `OpenRouter API error: 429 Too Many Requests: slow down` of a vendor, the words alone of a
+    server of the house.
+    """
+    if not profile.title:
+        return words or _phrase(status)
+    answered = _answered(status)
+    said = "" if words.lower() in answered.lower() else words
+    return ": ".join(part for part in (f"{profile.title} API error", answered, said) if part)
+
+
+def _credentials(status: int, profile: Profile) -> str:
+    """Where to look, and none of the vendor's words."""
+    if status == _PROXYS:
+        return _CREDENTIALS[status]
+    variable = f"{profile.key_variable}, or at " if profile.key_variable else ""
+    said = told(profile, status, "") if profile.title else _CREDENTIALS[status]
+    return f"{said} (look at {variable}api_key of the backend)"
+
+
+def event_of(error: BackendError) -> Failed:
+    """An error as the last event of a stream."""
+    return Failed(error.message, error.status, type=error.type)
+
+
+def owned(failed: Failed, profile: Profile) -> Failed:
+    """The same failure with its backend's word, where it has only the one for any backend."""
+    return replace(failed, type=profile.error_type) if failed.type == NOBODY.error_type else failed
+
+
+def error_of(failed: Failed) -> BackendError:
+    """The error that a stream's last event tells, as if it had come with its status."""
+    type = failed.type
+    if failed.cut:
+        return BackendBroken(failed.message, type=type)
+    if failed.status in (429, 503):
+        return BackendOverloaded(failed.message, status=failed.status, type=type)
+    if failed.status in (401, 403):
+        return BackendError(failed.message, type=type)  # the gateway's credentials, not the client's
+    if 400 <= failed.status < 500:
+        return BackendRefused(failed.message, status=failed.status, type=type)
+    return BackendFailed(failed.message, status=failed.status if failed.status >= 500 else 502, type=type)
 
 
 _CODE = re.compile(rb'"(?:code|type)"\s*:\s*"([\w.-]{1,64})"')
@@ -88,22 +146,27 @@ NOT_FOUND = "not found"
 NO_TOOLS = "does not support tools"
 
 
-def _refused(status: int, body: bytes, message: str, type: str) -> BackendError:
-    """A refusal; too long a prompt and tools answer 400, as Ollama does, whatever the vendor's status is."""
+def _refused(status: int, body: bytes, words: str, profile: Profile) -> BackendError:
+    """A refusal; too long a prompt and tools answer 400, as Ollama does, whatever the vendor's status is. The texts
+    that Ollama's clients look for stand in the message, behind the vendor's name if it has one.
+    """
+    type = profile.error_type
     # The codes beside the message, but no more of the body: some vendors repeat the prompt in it.
-    said = " ".join((message, *(code.decode() for code in _CODE.findall(body[:4096]))))
+    said = " ".join((words, *(code.decode() for code in _CODE.findall(body[:4096]))))
     if _CONTEXT.search(said):
-        error = ContextExceeded(f"{ContextExceeded.TEXT} ({message})", status=400, type=type)
-        error.fits = _fits(message)
+        text = f"{ContextExceeded.TEXT} ({words})"
+        error = ContextExceeded(told(profile, status, text), status=400, type=type)
+        error.fits = _fits(words)
         return error
     if _TOOLS.search(said):
-        text = message if NO_TOOLS in message else f"the model {NO_TOOLS}: {message}"
-        return ToolsRefused(text, status=400, type=type)
-    if _USAGE.search(message) or _USAGE_FIELD.search(body[:4096]):
-        return UsageRefused(message, status=status, type=type)
+        text = words if NO_TOOLS in words else f"the model {NO_TOOLS}: {words}"
+        return ToolsRefused(told(profile, status, text), status=400, type=type)
+    if _USAGE.search(words) or _USAGE_FIELD.search(body[:4096]):
+        return UsageRefused(told(profile, status, words), status=status, type=type)
     if status == 404 and _MISSING.search(said):
-        return ModelMissing(message if NOT_FOUND in message else f"model {NOT_FOUND}: {message}")
-    return BackendRefused(message, status=status, type=type)
+        text = words if NOT_FOUND in words else f"model {NOT_FOUND}: {words}"
+        return ModelMissing(told(profile, status, text))
+    return BackendRefused(told(profile, status, words), status=status, type=type)
 
 
 _SIZE = re.compile(r"\b(\d{1,9}) tokens\b")
@@ -170,8 +233,15 @@ def _shortened(text: str) -> str:
     return text if len(text) <= MAX_MESSAGE_CHARACTERS else text[: MAX_MESSAGE_CHARACTERS - 3] + "..."
 
 
-def _phrase(status: int) -> str:
+def _answered(status: int | None) -> str:
+    """`429 Too Many Requests`; `""` where no status is known."""
+    if status is None:
+        return ""
     try:
-        return f"the backend answered HTTP {status} {HTTPStatus(status).phrase}"
+        return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
-        return f"the backend answered HTTP {status}"
+        return str(status)
+
+
+def _phrase(status: int | None) -> str:
+    return "the backend reported an error" if status is None else f"the backend answered HTTP {_answered(status)}"

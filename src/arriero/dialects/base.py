@@ -118,11 +118,12 @@ class Driver:
 
     `encode` raises `UnsupportedContent` for content the wire cannot hold. `decode` reads a whole answer and raises
     `BackendBroken` (or the error that the body reports). `decoder` is `None` where the operation never streams.
+    Both are told whose answer it is: an error in it is worded as that vendor's.
     """
 
     encode: Callable[[Request, Target], Outbound]
-    decode: Callable[[bytes], WholeAnswer]
-    decoder: Callable[[], Decoder] | None
+    decode: Callable[[bytes, Profile], WholeAnswer]
+    decoder: Callable[[Profile], Decoder] | None
 
 
 class ErrorAnswer(Struct, frozen=True):
@@ -139,8 +140,8 @@ class Dialect:
 
     `write_error(error, streaming)` makes an error answer (`streaming`: the client had asked for a stream, which changes
     Ollama's content type). `write_stream_error(error)` is the form of an error after the first byte.
-    `read_error(status, body, type)` turns a backend's error answer into the tree, with `type` as the error's stable
-    word. `folds_case`: its readers take a key for the same in any letter case. `shortens`: a prompt that
+    `read_error(status, body, profile)` turns a backend's error answer into the tree, in the vendor's name and with its
+    stable word. `folds_case`: its readers take a key for the same in any letter case. `shortens`: a prompt that
     is too long for the model loses its oldest part, unless the client forbade it.
     """
 
@@ -149,7 +150,7 @@ class Dialect:
     drivers: Mapping[type[Request], Driver]
     write_error: Callable[[ArrieroError, bool], ErrorAnswer]
     write_stream_error: Callable[[ArrieroError], bytes]
-    read_error: Callable[[int, bytes, str], BackendError]
+    read_error: Callable[[int, bytes, Profile], BackendError]
     folds_case: bool = False
     shortens: bool = False
     by_path: Mapping[str, Endpoint] = field(init=False)

@@ -8,10 +8,19 @@ from arriero.backends.base import Backend
 from arriero.backends.http.call import Head, Headers
 from arriero.canonical.requests import ChatRequest, Request
 from arriero.dialects.base import AnswerContext, Dialect, Driver, Endpoint, ErrorAnswer, Times, WholeAnswer
-from arriero.errors import ArrieroError, BackendError, BackendFailed, BackendOverloaded, BackendRefused
+from arriero.dialects.profiles import Profile
+from arriero.errors import (
+    ArrieroError,
+    BackendError,
+    BackendFailed,
+    BackendOverloaded,
+    BackendRefused,
+    BackendUnreachable,
+)
 from arriero.filters.rules import Rule
 from arriero.filters.think import ThinkTagging
 from arriero.gateway import heads
+from arriero.gateway.door import Door
 from arriero.gateway.lane import Inbound, Lane, reply
 from arriero.gateway.marks import marks
 from arriero.gateway.outcome import Outcome
@@ -43,9 +52,10 @@ class Answering:
         self.stream = endpoint.stream_default
         self.private: frozenset[bytes] = frozenset()  # fields of the backend that a client may not see
 
-    def pipe(self, head: Head, driver: Driver, request: Request, sent_ns: int, *, hide: Hide) -> Pipe:
-        """From a backend's body to the client's, where the bytes cannot be relayed. `hide` takes the gateway's secrets
-        out of an error that the backend reports."""
+    def pipe(self, head: Head, driver: Driver, request: Request, sent_ns: int, *, profile: Profile, hide: Hide) -> Pipe:
+        """From a backend's body to the client's, where the bytes cannot be relayed. An error that the backend reports
+        is worded as `profile` has it, and `hide` takes the gateway's secrets out of it.
+        """
         content_type = (head.get(b"content-type") or b"").lower()
         context, filters = self._context(request, sent_ns), self._filters(request)
         # A body that does not say it is JSON is a stream if a stream was asked for: some servers mark theirs as text.
@@ -55,10 +65,10 @@ class Answering:
             or (self.stream and b"json" not in content_type)
         )
         if not streams or driver.decoder is None:
-            return Gather(driver, self._endpoint, context, filters, hide, stream=self.stream)
+            return Gather(driver, self._endpoint, context, filters, hide, profile=profile, stream=self.stream)
         if self.stream and self._endpoint.encoder is not None:
-            return Transcode(driver.decoder(), filters, self._endpoint.encoder(context), hide)
-        return Fold(driver.decoder(), self._endpoint, context, filters, hide)
+            return Transcode(driver.decoder(profile), filters, self._endpoint.encoder(context), hide)
+        return Fold(driver.decoder(profile), self._endpoint, context, filters, hide)
 
     def head(self, head: Head, relayed: bool) -> Headers:
         """The fields of an answer that a backend gave."""
@@ -82,7 +92,7 @@ class Answering:
         """An error in place of an answer; nothing if an answer has begun."""
         if self._lane.started:
             return
-        answer, wait = error_answer(self._dialect, error, self.stream)
+        answer, wait = error_answer(self._dialect, error, self.stream, self._inbound.door)
         self._outcome.status = answer.status
         if self._outcome.head_ns is None and isinstance(error, BackendError):
             self._outcome.head_ns = time_ns()
@@ -101,9 +111,9 @@ class Answering:
         return AnswerContext(model, request, Times(self._inbound.received_ns, sent_ns), self._inbound.request_id)
 
 
-def error_answer(dialect: Dialect, error: ArrieroError, streaming: bool) -> tuple[ErrorAnswer, Headers]:
+def error_answer(dialect: Dialect, error: ArrieroError, streaming: bool, door: Door) -> tuple[ErrorAnswer, Headers]:
     """An error as the client reads it, in a backend's own words where it speaks the dialect; and when to come again."""
-    answer = dialect.write_error(error, streaming)
+    answer = dialect.write_error(at_door(error, door), streaming)
     if isinstance(error, BackendFailed | BackendOverloaded | BackendRefused) and error.verbatim is not None:
         answer = ErrorAnswer(answer.status, *error.verbatim)
     wait: Headers = ()
@@ -114,6 +124,26 @@ def error_answer(dialect: Dialect, error: ArrieroError, streaming: bool) -> tupl
 
 def read_error(dialect: Dialect, backend: Backend, head: Head, body: bytes) -> BackendError:
     """A backend's error answer, with the seconds after which it wants to be asked again."""
-    error = dialect.read_error(head.status, body, backend.error_type)
+    error = dialect.read_error(head.status, body, backend.profile)
     error.retry_after = head.retry_after_s
+    return error
+
+
+OLLA_UNREACHABLE = 502
+"""Olla's own status where no connection comes about; clients and dashboards of it count them."""
+
+
+def at_door(error: ArrieroError, door: Door) -> ArrieroError:
+    """The error with the status that it has at this door. Another one, for the error may be told to others as well."""
+    if door.olla and isinstance(error, BackendUnreachable):
+        return BackendUnreachable(
+            error.message, status=OLLA_UNREACHABLE, type=error.type, retry_after=error.retry_after
+        )
+    return error
+
+
+def named(error: ArrieroError, backend: Backend) -> ArrieroError:
+    """The same error, with its backend's word where it has only the one for any backend."""
+    if error.type == BackendError.type:
+        error.type = backend.error_type  # type: ignore[misc]
     return error

@@ -16,6 +16,7 @@ from arriero.errors import (
     BackendOverloaded,
     BackendTimeout,
     BackendUnauthorized,
+    BackendUnconfigured,
     BackendUnreachable,
     InternalError,
 )
@@ -50,7 +51,7 @@ def state_of(error: ArrieroError) -> State:
     match error:
         case BackendUnreachable() | BackendTimeout():
             return State.OFFLINE
-        case BackendUnauthorized():
+        case BackendUnauthorized() | BackendUnconfigured():
             return State.CONFIG_ERROR
         case BackendOverloaded(status=429):
             return State.RATE_LIMITED

@@ -185,6 +185,24 @@ class DialectCount(Count):
         self.whole = 0
 
 
+class Trouble:
+    """What did not go as it should. `errors` counts exchanges that ended with one, by its type and by who has to act;
+    `retries` counts attempts after an exchange's first.
+    """
+
+    __slots__ = ("errors", "retries")
+
+    def __init__(self) -> None:
+        self.errors: dict[tuple[str, str], int] = {}
+        self.retries = 0
+
+    def add(self, times: int, error: tuple[str, str] | None, again: int) -> None:
+        """So many exchanges more, each with so many attempts after its first."""
+        self.retries += times * again
+        if error is not None:
+            self.errors[error] = self.errors.get(error, 0) + times
+
+
 class Cell:
     """Exchanges that are alike in all but their numbers, and those numbers since they were last settled.
 
@@ -195,12 +213,15 @@ class Cell:
     `backend` is `Tally.unplaced` where `placed` is false; `pair` is of the model at the backend. `good`: without an
     error; `failed` and `failed_there`: whether it is a failure of the whole, or of the backend (`None`: the client
     left). `hit` and `detour` are what `ModelCount` calls hits and fallbacks; `word` is of `BackendCount.statuses`.
-    `relayed` and `streamed` are as in `DialectCount`, and `translated` is the name there. `once`: nobody keeps it.
+    `relayed` and `streamed` are as in `DialectCount`, and `translated` is the name there. `endpoint` is of the path.
+    `error` and `again` are what `Trouble` counts. `once`: nobody keeps it.
     """
 
     __slots__ = (
+        "_again",
         "_detour",
         "_dialect",
+        "_error",
         "_failed",
         "_hit",
         "_homes",
@@ -208,6 +229,7 @@ class Cell:
         "_relayed",
         "_streamed",
         "_translated",
+        "_trouble",
         "_word",
         "backend",
         "clients",
@@ -248,6 +270,10 @@ class Cell:
         relayed: bool | None,
         translated: str,
         streamed: bool | None,
+        endpoint: Count | None = None,
+        trouble: Trouble | None = None,
+        error: tuple[str, str] | None = None,
+        again: int = 0,
     ) -> None:
         self.backend = backend
         self.model = model
@@ -267,7 +293,7 @@ class Cell:
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self._dialect = dialect
-        self._homes = (total, dialect) if model is None else (total, dialect, model)
+        self._homes: list[Count] = [count for count in (total, dialect, endpoint, model) if count is not None]
         self._placed = placed
         self._failed = failed
         self._hit = hit
@@ -276,6 +302,9 @@ class Cell:
         self._relayed = relayed
         self._translated = translated
         self._streamed = streamed
+        self._trouble = trouble or Trouble()
+        self._error = error
+        self._again = again
 
     def settle(self) -> None:
         """Carries the numbers over, and begins anew."""
@@ -292,6 +321,7 @@ class Cell:
         backend.seconds.add(self.seconds, self.total_ms)
         backend.first_byte.add(self.first_byte, self.first_ms)
         self._settle_ways(times)
+        self._trouble.add(times, self._error, self._again)
         self.requests = self.received_bytes = self.prompt_tokens = self.completion_tokens = 0
         self.total_ms = self.first_ms = 0.0
         self.seconds = [0] * BUCKETS

@@ -13,6 +13,7 @@ from arriero.backends.http.call import Call, Head
 from arriero.canonical.events import Embeddings, Timings, Usage
 from arriero.canonical.requests import EmbedRequest
 from arriero.dialects.base import Driver, Outbound
+from arriero.dialects.profiles import Profile
 from arriero.errors import BackendBroken, BackendError, BadRequest, ContextExceeded
 
 MAX_SHORTENINGS = 8
@@ -26,17 +27,20 @@ async def embed(
     place: Place,
     driver: Driver,
     *,
-    batch: int,
+    profile: Profile,
     encode: Callable[[EmbedRequest], Outbound],
     call: Callable[[Outbound], Call],
     read_error: Callable[[Head, bytes], BackendError],
 ) -> tuple[Embeddings, tuple[str, ...]]:
-    """The vectors of every input, in order, and the names of the knobs that were dropped. Raises `ArrieroError`."""
+    """The vectors of every input, in order, and the names of the knobs that were dropped. Raises `ArrieroError`.
+
+    `profile` is the backend's: how many inputs it takes at once, and who speaks in its errors.
+    """
     request = await place.fit(request)
     parts: list[Embeddings] = []
     dropped: tuple[str, ...] = ()
-    for start in range(0, len(request.inputs), batch):
-        wanted = msgspec.structs.replace(request, inputs=request.inputs[start : start + batch])
+    for start in range(0, len(request.inputs), profile.embed_batch):
+        wanted = msgspec.structs.replace(request, inputs=request.inputs[start : start + profile.embed_batch])
         for _ in range(MAX_SHORTENINGS):
             outbound = encode(wanted)
             dropped = outbound.dropped
@@ -51,7 +55,7 @@ async def embed(
             wanted = _shortened(wanted)
         else:
             raise BadRequest(TOO_LONG)
-        parts.append(_as_many(driver.decode(body), len(wanted.inputs)))
+        parts.append(_as_many(driver.decode(body, profile), len(wanted.inputs)))
     return _joined(parts, request.dimensions), dropped
 
 

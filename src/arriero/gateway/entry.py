@@ -44,6 +44,18 @@ class Seat(Struct, frozen=True, kw_only=True):
     told: Told = Told()
 
 
+class Failure(Struct, frozen=True):
+    """An attempt that failed by the backend's fault. `at` is unix time. Without the error itself: it would hold on to
+    the request.
+    """
+
+    kind: type[ArrieroError]
+    type: str
+    status: int
+    message: str
+    at: float
+
+
 class Entry:
     """One backend and what is known of it now. `asked` (for its models, the last time) and
     `cooling_until` are on the monotonic clock; what ends in `_at` is unix time, `None` for never.
@@ -63,6 +75,7 @@ class Entry:
         "error",
         "failures",
         "in_flight",
+        "last_failure",
         "left",
         "listed",
         "loaded",
@@ -88,6 +101,7 @@ class Entry:
         self.state = State.UNKNOWN
         self.error: ArrieroError | None = None  # why it is not healthy
         self.failures = 0  # checks that failed in a row
+        self.last_failure: Failure | None = None
         self.breaker = CLOSED
         self.cooling_until = 0.0
         self.in_flight = 0

@@ -38,13 +38,14 @@ from arriero.errors import (
 )
 from arriero.filters.rules import Rule, apply
 from arriero.gateway import heads
-from arriero.gateway.answering import Answering, read_error
+from arriero.gateway.answering import Answering, named, read_error
 from arriero.gateway.attempt import Attempt
 from arriero.gateway.choice import Choice, Lease, Routing
 from arriero.gateway.embedding import embed
+from arriero.gateway.journal import STOPPED
 from arriero.gateway.kinds import type_of
 from arriero.gateway.lane import Inbound, Lane
-from arriero.gateway.outcome import Outcome, report, report_attempt
+from arriero.gateway.outcome import Outcome, report_attempt
 from arriero.gateway.pipes import Pipe, Relay, Renamed
 from arriero.gateway.plan import Plan, driver_for, relayed, transcoded
 from arriero.gateway.reading import Misread, Reading
@@ -119,7 +120,7 @@ class Exchange:
         self._uncounted = False  # sent without the wish for usage, which the backend had refused
         self.outcome = Outcome(strategy=policy.strategy)
         self._reading = Reading(inbound, dialect, endpoint)
-        self._choice = Choice(inbound, roster, policy.routing, self.outcome)
+        self._choice = Choice(inbound, roster, policy.routing, self.outcome, self._reading)
         self._answering = Answering(inbound, lane, dialect, endpoint, self.outcome, policy.rules)
 
     def start(self) -> Coroutine[Any, Any, None] | None:
@@ -151,6 +152,7 @@ class Exchange:
             self._answering.error(error)
         except asyncio.CancelledError:
             if not lane.gone:
+                self.outcome.error = InternalError(STOPPED)
                 raise
             task.uncancel()
             self.outcome.error = ClientGone(GONE)
@@ -162,8 +164,10 @@ class Exchange:
             self._end()
 
     def _end(self) -> None:
-        report(self.outcome, self._inbound)
-        self._roster.tally.record(self.outcome, self._inbound, time_ns(), streamed=self._answering.stream)
+        outcome, inbound, roster = self.outcome, self._inbound, self._roster
+        ended_ns, streamed = time_ns(), self._answering.stream
+        roster.journal.note(outcome, inbound, ended_ns, self._dialect.name, self._endpoint.operation, streamed)
+        roster.tally.record(outcome, inbound, ended_ns, streamed=streamed)
 
     # ---- 1 and 2: what is asked, and of whom -----------------------------------------------------------------------
 
@@ -302,7 +306,7 @@ class Exchange:
                 error = None
                 return None
             attempt, call = self._prepared(ready, place)
-            error = await self._send(place, attempt, call)
+            error = await self._send(ready, place, attempt, call)
             return error
         except (BackendBroken, BackendUnreachable) as raised:
             # A cut may be a crash, which takes a moment to be known; an answer of the backend's own is none.
@@ -314,7 +318,7 @@ class Exchange:
         finally:
             self._give_back(ready, place, error, has_head=attempt is not None and attempt.has_head)
 
-    async def _send(self, place: Place, attempt: Attempt, call: Call) -> ArrieroError | None:
+    async def _send(self, ready: Ready, place: Place, attempt: Attempt, call: Call) -> ArrieroError | None:
         try:
             error = await attempt.carry(place.pool, call)
         finally:
@@ -324,7 +328,7 @@ class Exchange:
                 raise error
             if isinstance(error, BackendBroken):
                 error = await place.diagnose() or error
-            attempt.tell(error)
+            attempt.tell(named(error, ready.entry.backend))
         return error
 
     def _at_once(self) -> bool:
@@ -390,6 +394,8 @@ class Exchange:
         if place is not None:
             place.release(ready.keep_alive)
         roster.give_back(entry)
+        if error is not None:
+            named(error, entry.backend)
         roster.note(entry, error, ready.started, before_head=not has_head)
         if error is None:
             roster.touch(ready.offer.backend, ready.offer.card.id, ready.keep_alive)
@@ -435,7 +441,8 @@ class Exchange:
             self.outcome.head_ns = time_ns()
             self._head_at = self._roster.clock()
             if driver is not None:
-                return self._answering.pipe(head, driver, self._reading.request, sent_ns, hide=place.pool.hide)
+                request, profile = self._reading.request, backend.profile
+                return self._answering.pipe(head, driver, request, sent_ns, profile=profile, hide=place.pool.hide)
             if plan.typed is not None:
                 return Renamed(place.model, plan.typed)
             return Relay(whole=not self._answering.stream)
@@ -449,9 +456,8 @@ class Exchange:
             relay_errors=driver is None,
             elsewhere=self._policy.routing.retrying.statuses,
         )
-        target = place.pool.origin.target(plan.path)
-        if driver is None and self._inbound.query:
-            target += "?" + self._inbound.query.decode("latin-1")  # relayed as it came
+        # Relayed, the client's query goes with it as it came.
+        target = place.pool.origin.target(plan.path, self._inbound.query if driver is None else b"")
         rendered = heads.to_backend(backend, self._inbound, self.outcome.model)
         return attempt, Call("POST", target, (), plan.body, rendered=rendered)
 
@@ -483,7 +489,7 @@ class Exchange:
             request,
             place,
             driver,
-            batch=backend.profile.embed_batch,
+            profile=backend.profile,
             encode=lambda wanted: driver.encode(wanted, target),
             call=lambda out: Call("POST", place.pool.origin.target(root + out.path), (), out.body, rendered=rendered),
             read_error=lambda head, body: read_error(dialect, backend, head, body),

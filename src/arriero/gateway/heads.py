@@ -71,6 +71,7 @@ NOT_PASSED_ON = frozenset(
         b"x-forwarded-proto",
         b"x-model",
         b"x-olla-request-id",
+        b"x-provider",
         b"x-proxied-by",
         b"x-real-ip",
         b"x-request-id",

@@ -1,10 +1,10 @@
-"""What is known when an exchange ends, and the log that says it."""
+"""What is known when an exchange ends. The line that says it is the journal's; a failed attempt has one of its own."""
 
 import structlog
 from msgspec import Struct
 
 from arriero.canonical.events import Usage
-from arriero.errors import ArrieroError, Blame
+from arriero.errors import ArrieroError
 from arriero.gateway.lane import Inbound
 from arriero.routing.sticky import Stick
 
@@ -43,45 +43,30 @@ class Outcome(Struct):
     stick: Stick | None = None
 
 
-def report(outcome: Outcome, inbound: Inbound) -> None:
-    """A log line for an exchange that failed, or that left out something the client asked for. Never any content."""
-    error = outcome.error
-    if error is not None:
-        # Whoever has to act reads it: an operator's warning, or the client's own affair.
-        say = log.warning if error.blame in (Blame.BACKEND, Blame.GATEWAY) else log.info
-        say(
-            "exchange failed",
-            request_id=inbound.request_id,
-            path=inbound.path,
-            model=_brief(outcome.model),
-            backend=outcome.backend,
-            attempts=outcome.attempts,
-            status=error.status,
-            error=_brief(error.message),
-        )
-    elif outcome.dropped:
-        log.info(
-            "parameters dropped",
-            request_id=inbound.request_id,
-            model=_brief(outcome.model),
-            backend=outcome.backend,
-            dropped=list(outcome.dropped),
-        )
-
-
 def report_attempt(outcome: Outcome, inbound: Inbound, error: ArrieroError) -> None:
     """A log line for an attempt that came to nothing, where another backend may be tried."""
     log.warning(
         "attempt failed",
         request_id=inbound.request_id,
-        model=_brief(outcome.model),
+        model=brief(outcome.model),
         backend=outcome.backend,
         attempt=outcome.attempts,
         status=error.status,
-        error=_brief(error.message),
+        error=brief(error.message),
     )
 
 
-def _brief(text: str | None) -> str | None:
-    """A text of a client's or a backend's, for the log: it must not grow by what strangers send."""
-    return text if text is None or len(text) <= LOG_CHARACTERS else text[:LOG_CHARACTERS] + "..."
+def brief(text: str | None) -> str | None:
+    """A text of a client's or a backend's, for the log: it must not grow by what strangers send, nor be anything but
+    text.
+    """
+    if text is None or (text.isprintable() and len(text) <= LOG_CHARACTERS):
+        return text
+    return printable(text if len(text) <= LOG_CHARACTERS else text[:LOG_CHARACTERS] + "...")
+
+
+def printable(text: str) -> str:
+    """The same, with an escape for every character that would break a line, steer a terminal or turn its text round."""
+    if text.isprintable():
+        return text
+    return "".join([one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text])

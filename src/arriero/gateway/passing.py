@@ -32,13 +32,13 @@ from arriero.errors import (
     NotFound,
 )
 from arriero.gateway import heads
-from arriero.gateway.answering import error_answer, read_error
+from arriero.gateway.answering import error_answer, named, read_error
 from arriero.gateway.attempt import Attempt
 from arriero.gateway.choice import Choice, Lease, Routing
 from arriero.gateway.kinds import type_of
 from arriero.gateway.lane import Inbound, Lane, reply
 from arriero.gateway.marks import marks
-from arriero.gateway.outcome import Outcome, report, report_attempt
+from arriero.gateway.outcome import Outcome, report_attempt
 from arriero.gateway.pipes import Pipe, Relay, Renamed
 from arriero.gateway.roster import Roster
 from arriero.routing.names import key_of
@@ -79,7 +79,7 @@ class Passing(Struct, frozen=True):
         except ArrieroError as error:
             outcome.error = error
             if not lane.started:
-                answer, wait = error_answer(self.dialect, error, False)
+                answer, wait = error_answer(self.dialect, error, False, inbound.door)
                 outcome.status = answer.status
                 fields = ((b"content-type", answer.content_type), *marks(outcome, inbound), *wait)
                 reply(lane, answer.status, fields, answer.body)
@@ -93,9 +93,10 @@ class Passing(Struct, frozen=True):
             raise
         finally:
             lane.on_gone = lane.on_pause = lane.on_resume = None
-            report(outcome, inbound)
+            roster, ended_ns = self.roster, self.roster.wall_ns()
             streamed = _asks_for_stream(inbound) if self.safe else None
-            self.roster.tally.record(outcome, inbound, self.roster.wall_ns(), streamed=streamed)
+            roster.journal.note(outcome, inbound, ended_ns, self.dialect.name, None, streamed)
+            roster.tally.record(outcome, inbound, ended_ns, streamed=streamed)
 
     async def _carry(self, inbound: Inbound, lane: Lane, outcome: Outcome) -> None:
         choice = Choice(inbound, self.roster, self.routing, outcome)
@@ -170,12 +171,12 @@ class Passing(Struct, frozen=True):
             if shown is not None and not attempt.told:
                 if not lane.started:
                     raise shown
-                attempt.tell(shown)
+                attempt.tell(named(shown, backend))
             outcome.error = shown
             if shown is None:
                 shown = _shown(backend.name, attempt.head)
         except ArrieroError as error:
-            shown = error
+            shown = named(error, backend)
             raise
         finally:
             outcome.usage, outcome.first_byte_ns = attempt.usage, attempt.first_byte_ns
@@ -259,12 +260,14 @@ def target(backend: Backend, place: Place, inbound: Inbound) -> str:
     path, origin = quote(inbound.path, safe=_SAFE), place.pool.origin
     own = backend.roots.get("openai")
     if own is not None and path.startswith(_OPENAI + "/"):
-        found = origin.target(own + path.removeprefix(_OPENAI))
-    elif own == "":
-        found = origin.path.removesuffix(_OPENAI) + path  # its base is that of /v1: other paths stand beside it
-    else:
-        found = origin.target(path)
-    return f"{found}?{inbound.query.decode('latin-1')}" if inbound.query else found
+        path = path.removeprefix(_OPENAI)
+        if place.model:
+            path = backend.profile.path_of(path, place.model)
+        return origin.target(own + path, inbound.query)
+    if own == "":
+        # Its base is that of /v1: other paths stand beside it.
+        return origin.queried(origin.path.removesuffix(_OPENAI) + path, inbound.query)
+    return origin.target(path, inbound.query)
 
 
 def _named(body: bytes, typed: str, there: str) -> bytes:

@@ -13,8 +13,10 @@ from msgspec.structs import replace
 
 from arriero.canonical.events import Answer, Event, Failed, Finished, Started, Usage
 from arriero.canonical.stream import Folder, unfold
+from arriero.dialects.backend_errors import error_of
 from arriero.dialects.base import AnswerContext, Decoder, Driver, Encoder, Endpoint
-from arriero.errors import ArrieroError, BackendBroken, BackendError, BackendFailed, BackendOverloaded, BackendRefused
+from arriero.dialects.profiles import Profile
+from arriero.errors import ArrieroError, BackendBroken, BackendError
 from arriero.gateway.ending import check_end
 from arriero.gateway.usage import HEAD_BYTES, PIECES, read
 from arriero.wire.jsontext import json_forms
@@ -195,6 +197,7 @@ class Gather:
         "_filters",
         "_hide",
         "_pieces",
+        "_profile",
         "_size",
         "_stream",
         "failed",
@@ -210,10 +213,12 @@ class Gather:
         filters: Sequence[Filtering],
         hide: Hide,
         *,
+        profile: Profile,
         stream: bool,
     ) -> None:
         self._hide = hide
         self._driver = driver
+        self._profile = profile
         self._endpoint = endpoint
         self._context = context
         self._filters = filters
@@ -232,7 +237,7 @@ class Gather:
 
     def close(self, now_ns: int) -> bytes:
         try:
-            whole = self._driver.decode(b"".join(self._pieces))
+            whole = self._driver.decode(b"".join(self._pieces), self._profile)
         except BackendError as error:
             error.message = self._hide(error.message)
             error.args = (error.message,)
@@ -288,19 +293,6 @@ class Fold:
 def _check_length(size: int) -> None:
     if size > MAX_WHOLE_BYTES:
         raise BackendBroken(f"the backend's answer goes on past {MAX_WHOLE_BYTES} bytes")
-
-
-def error_of(failed: Failed) -> BackendError:
-    """The error that a backend reported inside its answer, as if it had come with its status."""
-    if failed.cut:
-        return BackendBroken(failed.message)
-    if failed.status in (429, 503):
-        return BackendOverloaded(failed.message, status=failed.status)
-    if failed.status in (401, 403):
-        return BackendError(failed.message)  # the gateway's credentials, not the client's
-    if 400 <= failed.status < 500:
-        return BackendRefused(failed.message, status=failed.status)
-    return BackendFailed(failed.message, status=failed.status if failed.status >= 500 else 502)
 
 
 def _filtered(whole: Answer, filters: Sequence[Filtering]) -> Answer:

@@ -36,9 +36,12 @@ def relayed(
 
     Raises `NotAnObject` for bytes that only the dialect's lenient rules can read: those have to be said anew.
     """
-    path = backend.roots[dialect.name] + endpoint.relay_path
+    path, profile = endpoint.relay_path, backend.profile
+    if profile.model_path:
+        path = profile.path_of(path, model)
+    path = backend.roots[dialect.name] + path
     if made:
-        body = edit(dialect.name, body, backend.profile, made.put, made.drop)
+        body = edit(dialect.name, body, profile, made.put, made.drop)
     if backend.library and key_of(typed) == key_of(model):
         # An Ollama server finds the model by these rules itself, and echoes what was typed.
         return Plan(path, body, dialect)

@@ -2,9 +2,11 @@
 
 from arriero.canonical.requests import EmbedRequest, Request
 from arriero.dialects.base import Dialect, Endpoint
+from arriero.errors import BadRequest
 from arriero.filters.rules import NO_CHANGES, Changes, Rule, changes
 from arriero.gateway.lane import Inbound
 from arriero.routing.names import Offer
+from arriero.routing.needs import Needs, needs_of
 from arriero.wire.splice import NotAnObject, has_other_case, peek
 
 
@@ -21,7 +23,7 @@ class Reading:
     what the client asked for, as far as is known by now; `None` until something said it.
     """
 
-    __slots__ = ("_decoded", "_dialect", "_endpoint", "_inbound", "_looked", "odd", "stream")
+    __slots__ = ("_decoded", "_dialect", "_endpoint", "_inbound", "_looked", "_needs", "odd", "stream")
 
     def __init__(self, inbound: Inbound, dialect: Dialect, endpoint: Endpoint) -> None:
         self._inbound = inbound
@@ -29,6 +31,7 @@ class Reading:
         self._endpoint = endpoint
         self._decoded: Request | None = None
         self._looked = False
+        self._needs: Needs | None = None
         self.odd = False
         self.stream: bool | None = None
 
@@ -57,7 +60,17 @@ class Reading:
 
     def replace(self, request: Request) -> None:
         """Say this instead of what the client said."""
-        self._decoded = request
+        self._decoded, self._needs = request, None
+
+    @property
+    def needs(self) -> Needs | None:
+        """What the request asks of a model; `None` where the dialect cannot read it: whoever is asked will say so."""
+        if self._needs is None:
+            try:
+                self._needs = needs_of(self.request)
+            except BadRequest:
+                return None
+        return self._needs
 
     def confirmed(self, model: str | None) -> Request:
         """The canonical request, where the peek read the model right. Raises `Misread`."""

@@ -25,21 +25,27 @@ from arriero.errors import (
     BackendUnreachable,
     Blame,
     ModelBroken,
+    ModelForbidden,
     ModelNotFound,
 )
 from arriero.gateway.checks import MAX_COOLING_SECONDS, Checks, state_of
-from arriero.gateway.entry import CLOSED, NO_TURN, Entry, Seat, Told
+from arriero.gateway.entry import CLOSED, NO_TURN, Entry, Failure, Seat, Told
+from arriero.gateway.journal import Journal
 from arriero.gateway.kinds import reaches
 from arriero.gateway.queue import Queue
 from arriero.gateway.tally import Tally
 from arriero.routing.breaker import FAST_SECONDS, BreakerRule, Event, admits, let_out, step
 from arriero.routing.fleet import Member, State
-from arriero.routing.names import Names, Offer, Patterns, key_of
+from arriero.routing.model_filter import EVERYTHING, ModelFilter
+from arriero.routing.names import Names, Offer, Patterns, forbidden, key_of
 from arriero.routing.policies import measured
 from arriero.routing.sticky import Sessions
 
 START_SECONDS = 1.0
 """How long the start waits for slow backends; they go on being asked in the background."""
+
+LOCAL_SECONDS = 0.25
+"""How long a list waits for the models directories of this machine."""
 
 MISS_SECONDS = 5.0
 """A backend asked less than this ago is not asked again because of an unknown name."""
@@ -48,6 +54,9 @@ RECHECK_SECONDS = 1.0
 """A backend that was offline this long ago is asked again before a request is refused for want of it."""
 
 DEFAULT_KEEP_ALIVE = 300.0
+
+MAX_ADMITTED = 100_000
+"""Model ids of which it is remembered whether they may be seen."""
 
 MAX_USED = 4096
 """Models of one backend that are remembered as used."""
@@ -62,9 +71,19 @@ class Bylaws(Struct, frozen=True, kw_only=True):
 
     aliases: Mapping[str, Sequence[str]] = {}
     overall: Patterns = Patterns()
+    filter: ModelFilter = EVERYTHING
     told: Told = Told()
     unknown_model: str = "reject"
     breaker: BreakerRule = BreakerRule()
+
+    def admit(self, id: str) -> bool:
+        """Whether a model of this id may be seen and used at all."""
+        return self.overall.admit(id) and self.filter.admit(id)
+
+    @property
+    def hides(self) -> bool:
+        """Whether there is anything that they do not admit."""
+        return self.overall != Patterns() or self.filter != EVERYTHING
 
 
 class View(Struct, frozen=True):
@@ -91,9 +110,11 @@ class Roster:
         self.queue = queue or Queue()
         self.sessions = sessions
         self.tally = Tally()
+        self.journal = Journal()
         self.wall = wall
         self.clock = clock
         self._bylaws = bylaws or Bylaws()
+        self.hides = self._bylaws.hides  # every request asks
         self._checks = Checks(
             listed=self._listed, failed=self._failed, recovered=self._recovered, wall=wall, clock=clock
         )
@@ -102,9 +123,11 @@ class Roster:
         self._taken: tuple[Entry, str, tuple[int, float] | None, float | None] | None = None
         self._strides: dict[str, float] = {}  # model key -> how far the share of its last backend was
         self._views: dict[str | None, View] = {}
+        self._parts: dict[tuple[str | None, tuple[str, ...]], Names] = {}  # of a door's backends these
         self._kept = False
         self._leaving: set[asyncio.Task[None]] = set()
         self._names: Names | None = None
+        self._admitted: dict[str, bool] = {}  # by id
 
     # ---- life ------------------------------------------------------------------------------------------------------
 
@@ -139,7 +162,8 @@ class Roster:
             entries[backend.name] = entry if entry is not None and entry.backend is backend else Entry(backend, seat)
         await self._meet([entry for name, entry in entries.items() if before.get(name) is not entry])
         # No await below this line: a request sees the fleet before, or the fleet after.
-        self.entries, self._bylaws = entries, bylaws
+        self.entries, self._bylaws, self._admitted = entries, bylaws, {}
+        self.hides = bylaws.hides
         for backend, seat in seats:
             self._seat(entries[backend.name], seat)
         for name, entry in before.items():
@@ -213,6 +237,15 @@ class Roster:
             self._views[scope] = view
         return view
 
+    def names_among(self, backends: tuple[str, ...], scope: str | None) -> Names:
+        """What every name means among these backends behind a door."""
+        names = self._parts.get((scope, backends))
+        if names is None:
+            entries = self.view(scope).entries
+            names = self._index({name: entries[name] for name in backends})
+            self._parts[scope, backends] = names
+        return names
+
     async def resolve(self, text: str, scope: str | None = None) -> tuple[Offer, ...]:
         """The offers a client's model text means; an unknown name makes every backend be asked again first."""
         try:
@@ -225,8 +258,10 @@ class Roster:
             return self.view(scope).names.resolve(text)
         except ModelNotFound:
             self._check_broken(text)
+            self._check_keys(scope)
             if self._bylaws.unknown_model != "any":
                 raise missing from None
+        self.check_admitted(text)
         offers = tuple(
             Offer(entry.backend.name, ModelCard(id=text))
             for entry in self.view(scope).entries.values()
@@ -235,6 +270,31 @@ class Roster:
         if not offers:
             raise missing
         return offers
+
+    def check_admitted(self, text: str) -> None:
+        """Raises `ModelForbidden` for a name that nobody lists, where a model of this id would be hidden."""
+        if not self._bylaws.admit(text.strip()):
+            raise forbidden(text)
+
+    def check_named(self, text: str, scope: str | None) -> None:
+        """Raises `ModelForbidden` for a name by which somebody else could be asked for a model that is hidden here."""
+        try:
+            self.view(scope).names.resolve(text)
+        except ModelForbidden:
+            raise
+        except ModelNotFound:
+            self.check_admitted(text)
+
+    def _check_keys(self, scope: str | None) -> None:
+        """Where nobody could tell its models, and somebody because of how he is configured, that is the answer: the
+        name may be right, and the operator has to know what to do.
+        """
+        others = [entry for entry in self.view(scope).entries.values() if not entry.backend.curated]
+        if any(entry.cards for entry in others):
+            return
+        for entry in others:
+            if entry.state is State.CONFIG_ERROR and entry.error is not None:
+                raise entry.error
 
     def _check_broken(self, text: str) -> None:
         """A model that is there and cannot be used is not unknown: the reason is the answer."""
@@ -253,8 +313,12 @@ class Roster:
         await _all(self._checks.ask(entry) for entry in due)
 
     async def refresh_local(self) -> None:
-        """Ask the backends that only list what lies on this machine: the answer costs nothing."""
-        await _all(self._checks.ask(entry) for entry in self.entries.values() if entry.backend.curated)
+        """Ask the backends that only list what lies on this machine: the answer costs nothing. A disk that does not
+        answer is not waited for; what it says counts from then on.
+        """
+        asked = [self._checks.ask(entry) for entry in self.entries.values() if entry.backend.curated]
+        if asked:
+            await asyncio.wait(asked, timeout=LOCAL_SECONDS)
 
     async def recheck(self, offers: Sequence[Offer]) -> None:
         """Ask those once more who make these offers and are offline, or have been left alone as long as they wished:
@@ -271,6 +335,8 @@ class Roster:
 
     def _listed(self, entry: Entry, cards: Sequence[ModelCard]) -> None:
         self._note_broken(entry)
+        if cards and cards is entry.own:
+            return  # the very list of the last check
         entry.own = tuple(cards)
         completed = self._completed(entry, cards)
         if completed != entry.cards:
@@ -313,15 +379,25 @@ class Roster:
     def _changed(self) -> None:
         self._names = None
         self._views.clear()
+        self._parts.clear()
         self.queue.kick()
 
     def _index(self, entries: Mapping[str, Entry]) -> Names:
         return Names(
             [Offer(name, card) for name, entry in entries.items() for card in entry.cards],
             aliases=self._bylaws.aliases,
-            overall=self._bylaws.overall,
+            admit=self._admit,
             per_backend={name: entry.seat.patterns for name, entry in entries.items()},
         )
+
+    def _admit(self, id: str) -> bool:
+        """As the bylaws say, which is remembered: the index is made anew for each door and whenever a list changes."""
+        found = self._admitted.get(id)
+        if found is None:
+            if len(self._admitted) >= MAX_ADMITTED:
+                self._admitted.clear()
+            found = self._admitted[id] = self._bylaws.admit(id)
+        return found
 
     # ---- leases ----------------------------------------------------------------------------------------------------
 
@@ -385,6 +461,8 @@ class Roster:
         self.tally.attempt(entry.backend.name, error)
         if entry.left:
             return
+        if error is not None and error.blame is Blame.BACKEND:
+            entry.last_failure = Failure(type(error), error.type, error.status, error.message, self.wall())
         match error:
             case BackendUnreachable():
                 self._failed(entry, error)
@@ -436,7 +514,13 @@ class Roster:
         await _all(
             asyncio.ensure_future(self._checks.look_at_memory(entry)) for entry in entries if entry.backend.has_memory
         )
-        return [(entry.backend.name, model) for entry in entries for model in self._loaded(entry)]
+        hidden = self.view(scope).names.hidden
+        return [
+            (entry.backend.name, model)
+            for entry in entries
+            for model in self._loaded(entry)
+            if key_of(model.card.id) not in hidden
+        ]
 
     def _loaded(self, entry: Entry) -> Sequence[LoadedModel]:
         if entry.backend.has_memory:

@@ -1,5 +1,6 @@
 """What has been counted since the start: requests, failures, times, bytes and tokens, of everything, of each backend,
-of each model and of each client dialect. Plain numbers in memory; one call for each exchange, none for each chunk.
+of each model, of each client dialect and of each path. Plain numbers in memory; one call for each exchange, none for
+each chunk.
 
 What strangers choose (model names, addresses) is bounded everywhere. Nothing here knows how the counts are shown.
 """
@@ -9,7 +10,7 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from arriero.errors import ArrieroError, BackendError, Blame, ClientGone
-from arriero.gateway.counts import BOUNDS, AtBackend, BackendCount, Cell, Count, DialectCount, ModelCount
+from arriero.gateway.counts import BOUNDS, AtBackend, BackendCount, Cell, Count, DialectCount, ModelCount, Trouble
 from arriero.gateway.lane import Inbound
 from arriero.gateway.outcome import Outcome
 from arriero.routing.names import key_of
@@ -25,6 +26,12 @@ MAX_BACKENDS = 2000
 
 MAX_PAIRS = 20_000
 """Backends of models, over all models."""
+
+MAX_PATHS = 100
+"""Paths that are counted by themselves: what a door passes on may be anything."""
+
+MAX_ERRORS = 100
+"""Types of errors that are counted by themselves: a type may be named after a vendor."""
 
 MAX_CLIENTS = 1000
 """Clients of one model that are told apart."""
@@ -115,6 +122,8 @@ class Tally:
         self._backends: dict[str, BackendCount] = {}
         self._models: dict[str, ModelCount] = {}
         self._dialects: dict[str, DialectCount] = {}
+        self._paths: dict[str, Count] = {}
+        self._trouble = Trouble()
         self._pairs = 0
         self._marks = 0
         self._cells: dict[_Alike, Cell] = {}
@@ -151,6 +160,18 @@ class Tally:
         self._settle()
         return self._dialects
 
+    @property
+    def paths(self) -> dict[str, Count]:
+        """Of each path of the API, as it is without a door's prefix."""
+        self._settle()
+        return self._paths
+
+    @property
+    def trouble(self) -> Trouble:
+        """Errors and retries of all exchanges."""
+        self._settle()
+        return self._trouble
+
     # ---- the hot path ----------------------------------------------------------------------------------------------
 
     def attempt(self, backend: str, error: ArrieroError | None) -> None:
@@ -181,7 +202,9 @@ class Tally:
         )
         error, attempts = outcome.error, outcome.attempts
         if error is not None or attempts != 1:
-            alike += (attempts, outcome.alias is not None, type(error), error.status if error is not None else None)
+            alike += (attempts, outcome.alias is not None)
+            if error is not None:
+                alike += (type(error), error.status, error.type)
         cell = self._cells.get(alike)
         if cell is None:
             cell = self._new_cell(alike, outcome, inbound, streamed)
@@ -281,6 +304,10 @@ class Tally:
             relayed=outcome.relayed,
             translated=_translated(dialect, name or "") if outcome.relayed is False else "",
             streamed=streamed,
+            endpoint=self._path(inbound.path),
+            trouble=self._trouble,
+            error=None if error is None else self._error(error),
+            again=max(0, outcome.attempts - 1),
         )
 
     def _mark(self, model: ModelCount | None, client: str | None) -> None:
@@ -294,6 +321,22 @@ class Tally:
         count = self._dialects.get(name)
         if count is None:
             count = self._dialects[name] = DialectCount()
+        return count
+
+    def _error(self, error: ArrieroError) -> tuple[str, str]:
+        """Its name among the errors. Each blame has room for one `other` beside the types that are known."""
+        name = (error.type, error.blame.value)
+        known = self._trouble.errors
+        if name not in known and len(known) >= MAX_ERRORS:
+            name = (OTHER, name[1])
+        known.setdefault(name, 0)
+        return name
+
+    def _path(self, path: str) -> Count:
+        count = self._paths.get(path)
+        if count is None:
+            name = path if len(self._paths) < MAX_PATHS and len(path) <= MAX_NAME else OTHER
+            count = self._paths.setdefault(name, Count())
         return count
 
     def _model(self, outcome: Outcome) -> ModelCount:

@@ -1,15 +1,18 @@
 """Which models a client's text means.
 
 A client may ask for a model by the listed name, with or without `:latest`, by the backend's own id, by the id's last
-segment, by a unique beginning up to a tag, by an alias, or pinned to one backend as `backend/id`. Exact beats alias
-beats `:latest` beats pin beats tail beats beginning; two models that answer equally well are an ambiguity, and the
-error names them. `:free` and the like are tags of the id and stay as they are. Letter case is kept and compared without
-regard to it. What nobody has under the whole text is looked for once more as Ollama reads it: without its registry, its
-`library/`, and the suffix `:local`.
+segment, by the name that ollama-proxy made of it, by a unique beginning up to a tag, by an alias, or pinned to one
+backend as `backend/id`. Exact beats alias beats `:latest` beats pin beats tail beats ollama-proxy's name beats
+beginning; two models that answer equally well are an ambiguity, and the error names them. `:free` and the like are tags
+of the id and stay as they are. Letter case is kept and compared without regard to it. What nobody has under the whole
+text is looked for once more as Ollama reads it: without its registry, its `library/`, and the suffix `:local`.
+
+Hidden models are looked for last, by the same spellings: a text that means only those is forbidden, not unknown.
 """
 
+import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from msgspec import Struct
@@ -18,6 +21,7 @@ from arriero.canonical.catalog import ModelCard
 from arriero.errors import AmbiguousModel, ModelForbidden, ModelNotFound
 
 _LATEST = ":latest"
+_NOT_IN_PROXY_NAMES = re.compile(r"[^A-Za-z0-9\-_.]")
 
 CANDIDATES = 20
 """Of an ambiguous name, so many are told."""
@@ -61,47 +65,103 @@ def listed_name(id: str) -> str:
     return id if has_tag(id) else id + _LATEST
 
 
+def proxy_name(id: str) -> str:
+    """What ollama-proxy calls the model, its `:latest` left out: `x/llama-3:free` is `llama-3-free`."""
+    return _NOT_IN_PROXY_NAMES.sub("-", tail_of(id.removesuffix(_LATEST)))
+
+
+def tail_of(id: str) -> str:
+    """The last segment: `gpt-4o` of `openai/gpt-4o`."""
+    return id.rsplit("/", 1)[-1]
+
+
 def key_of(text: str) -> str:
     """What makes two spellings one model: case folded, `:latest` cut."""
     return text.casefold().removesuffix(_LATEST)
 
 
+class _Index:
+    """Models by every spelling but an alias. `models` are the offers by key; `backends` the names by their folded ones,
+    of all there are.
+    """
+
+    __slots__ = ("_backends", "_looser", "models")
+
+    def __init__(self, models: Mapping[str, tuple[Offer, ...]], backends: Mapping[str, str]) -> None:
+        self.models = models
+        self._backends = backends
+        proxys = ((key_of(proxy_name(found[0].card.id)), key) for key, found in models.items())
+        self._looser = (
+            _grouped((tail_of(key), key) for key in models),
+            _grouped((name, key) for name, key in proxys if name != tail_of(key)),
+            _grouped((beginning, key) for key in models for beginning in _beginnings(key)),
+        )
+
+    def find(self, text: str, key: str) -> tuple[Offer, ...]:
+        """What has this key, or may be meant by it; empty where nothing is. Raises `AmbiguousModel` about the text."""
+        if found := self.models.get(key):
+            return found
+        backend, slash, rest = key.partition("/")
+        if slash and rest and (name := self._backends.get(backend)) and (pinned := self._pinned(text, name, rest)):
+            return pinned
+        return self._loosely(text, key, self.models)
+
+    def _pinned(self, text: str, backend: str, rest: str) -> tuple[Offer, ...]:
+        """What `rest` means among the models of one backend, and only that backend's offers of it."""
+        own = {key for key, found in self.models.items() if any(offer.backend == backend for offer in found)}
+        offers = self.models[rest] if rest in own else self._loosely(text, rest, own)
+        return tuple(offer for offer in offers if offer.backend == backend)
+
+    def _loosely(self, text: str, key: str, among: Collection[str]) -> tuple[Offer, ...]:
+        """By the last segment, then by ollama-proxy's name, then by the beginning; empty where none is known."""
+        for groups in self._looser:
+            group = [found for found in groups.get(key, ()) if found in among]
+            if len(group) == 1:
+                return self.models[group[0]]
+            if group:
+                raise AmbiguousModel(text, _some(sorted(self.models[found][0].card.id for found in group)))
+        return ()
+
+
 class Names:
-    """An index of every offer, built once when the catalog changes and only read afterwards."""
+    """An index of every offer, built once when the catalog changes and only read afterwards.
+
+    `admit` says of an id whether the model may be seen and used; `per_backend` the same of those of one backend.
+    """
 
     def __init__(
         self,
         offers: Sequence[Offer],
         *,
         aliases: Mapping[str, Sequence[str]] | None = None,
-        overall: Patterns | None = None,
+        admit: Callable[[str], bool] = lambda id: True,
         per_backend: Mapping[str, Patterns] | None = None,
     ) -> None:
         everything = Patterns()
-        overall = overall or everything
         per_backend = per_backend or {}
         by_key: dict[str, list[Offer]] = defaultdict(list)
-        hidden: set[str] = set()
+        hidden: dict[str, list[Offer]] = defaultdict(list)
         keys: dict[str, str] = {}  # the same id comes from many backends
+        admitted: dict[str, bool] = {}
+        backends: dict[str, str] = {}
         for offer in offers:
             id = offer.card.id
-            key = keys.get(id) or keys.setdefault(id, key_of(id))
-            if overall.admit(id) and per_backend.get(offer.backend, everything).admit(id):
-                by_key[key].append(offer)
-            else:
-                hidden.add(key)
+            key = keys.get(id)
+            if key is None:
+                key = keys[id] = key_of(id)
+                admitted[id] = admit(id)
+            shown = admitted[id] and per_backend.get(offer.backend, everything).admit(id)
+            (by_key if shown else hidden)[key].append(offer)
+            backends.setdefault(offer.backend.casefold(), offer.backend)
         self._by_key = {key: tuple(found) for key, found in by_key.items()}
         visible = {offer.card.id for found in self._by_key.values() for offer in found}
         self._exact = {id.casefold(): keys[id] for id in visible}
-        self._hidden = frozenset(hidden - by_key.keys())
-        self._backends: dict[str, str] = {}
-        for offer in offers:
-            self._backends.setdefault(offer.backend.casefold(), offer.backend)
+        self._shown = _Index(self._by_key, backends)
+        # One that somebody offers visibly is no hidden model.
+        self._hidden = _Index({key: tuple(found) for key, found in hidden.items() if key not in by_key}, backends)
         self._named = {alias: tuple(names) for alias, names in (aliases or {}).items()}
         self._aliases = {alias.casefold(): names for alias, names in self._named.items()}
         self._aliases_by_key = {key_of(alias): names for alias, names in self._named.items()}
-        self._by_tail = _grouped((_tail(key), key) for key in self._by_key)
-        self._by_beginning = _grouped((beginning, key) for key in self._by_key for beginning in _beginnings(key))
 
     @property
     def offers(self) -> tuple[Offer, ...]:
@@ -112,6 +172,11 @@ class Names:
     def models(self) -> Mapping[str, tuple[Offer, ...]]:
         """The visible models by key, each with those who offer it."""
         return self._by_key
+
+    @property
+    def hidden(self) -> Collection[str]:
+        """The keys of the models that are there and that nobody may see."""
+        return self._hidden.models.keys()
 
     @property
     def aliases(self) -> Mapping[str, tuple[str, ...]]:
@@ -145,59 +210,38 @@ class Names:
 
     def _through_alias(self, text: str, names: Sequence[str]) -> tuple[Offer, ...]:
         found: list[Offer] = []
-        forbidden = 0
+        hidden = 0
         for name in names:
             try:
                 offers = self._resolve_real(name, name.strip().casefold())
             except ModelForbidden:
-                forbidden += 1
+                hidden += 1
             except ModelNotFound:
                 pass  # an alias names models in order of preference; those that are away are passed over
             else:
                 found += (offer for offer in offers if offer not in found)
         if found:
             return tuple(found)
-        if forbidden:
-            raise _forbidden(text)
+        if hidden:
+            raise forbidden(text)
         raise ModelNotFound(text, f"model '{text}' not found: none of {', '.join(names)} is there")
 
     def _resolve_real(self, text: str, folded: str) -> tuple[Offer, ...]:
         key = key_of(folded)
-        found = self._under(text, key)
-        if not found and (plain := _plain(key)) != key:
-            found = self._under(text, plain)
-        if not found:
-            raise ModelNotFound(text)
-        return found
-
-    def _under(self, text: str, key: str) -> tuple[Offer, ...]:
-        """What has this key, or may be meant by it; empty where nothing is."""
-        if found := self._by_key.get(key):
+        if found := self._shown.find(text, key):
             return found
-        if key in self._hidden:
-            raise _forbidden(text)
-        backend, slash, rest = key.partition("/")
-        if slash and rest and (name := self._backends.get(backend)) and (pinned := self._pinned(text, name, rest)):
-            return pinned
-        return self._loosely(text, key, self._by_key)
+        plain = _plain(key)
+        if plain != key and (found := self._shown.find(text, plain)):
+            return found
+        if self._hidden.models and (self._is_hidden(text, key) or self._is_hidden(text, plain)):
+            raise forbidden(text)
+        raise ModelNotFound(text)
 
-    def _pinned(self, text: str, backend: str, rest: str) -> tuple[Offer, ...]:
-        """What `rest` means among the models of one backend, and only that backend's offers of it."""
-        own = {key for key, found in self._by_key.items() if any(offer.backend == backend for offer in found)}
-        if rest in self._hidden:
-            raise _forbidden(text)
-        offers = self._by_key[rest] if rest in own else self._loosely(text, rest, own)
-        return tuple(offer for offer in offers if offer.backend == backend)
-
-    def _loosely(self, text: str, key: str, among: Collection[str]) -> tuple[Offer, ...]:
-        """By the last segment, then by the beginning; empty where neither is known."""
-        for groups in (self._by_tail, self._by_beginning):
-            group = [found for found in groups.get(key, ()) if found in among]
-            if len(group) == 1:
-                return self._by_key[group[0]]
-            if group:
-                raise AmbiguousModel(text, _some(sorted(self._by_key[found][0].card.id for found in group)))
-        return ()
+    def _is_hidden(self, text: str, key: str) -> bool:
+        try:
+            return bool(self._hidden.find(text, key))
+        except AmbiguousModel:
+            return True  # whichever is meant
 
 
 def _some(candidates: Sequence[str]) -> tuple[str, ...]:
@@ -206,7 +250,8 @@ def _some(candidates: Sequence[str]) -> tuple[str, ...]:
     return (*candidates[:CANDIDATES], f"{more} more") if more > 0 else tuple(candidates)
 
 
-def _forbidden(text: str) -> ModelForbidden:
+def forbidden(text: str) -> ModelForbidden:
+    """The refusal of a model that is there, or could be, and that the operator hides."""
     return ModelForbidden(f"Model '{text}' is not allowed by the filter")
 
 
@@ -216,17 +261,13 @@ def _plain(key: str) -> str:
     return key.removeprefix("registry.ollama.ai/").removeprefix("library/")
 
 
-def _tail(key: str) -> str:
-    return key.rsplit("/", 1)[-1]
-
-
 def _beginnings(key: str) -> Iterable[str]:
     """The key and its tail with the tag cut: what a client may type when there is only one such model."""
     if has_tag(key):
         cut = key.rsplit(":", 1)[0]
         yield cut
-        if _tail(cut) != cut:
-            yield _tail(cut)
+        if tail_of(cut) != cut:
+            yield tail_of(cut)
 
 
 def _grouped(pairs: Iterable[tuple[str, str]]) -> Mapping[str, tuple[str, ...]]:

@@ -24,6 +24,9 @@ ANSWER_TOKENS = 100
 SMOOTHING = 0.3
 """Share of a new measurement in an average that gets better."""
 
+CAPABILITY = "capability"
+"""The one policy that looks at what a request needs."""
+
 _OWN = frozenset({"ollama", "engine", "scripted"})
 """Kinds whose tokens cost nothing unless the operator says otherwise."""
 
@@ -60,6 +63,7 @@ POLICIES: Mapping[str, Policy] = {
     "weighted": weighted,
     "fastest": fastest,
     "cheapest": cheapest,
+    CAPABILITY: least_connections,  # who can do it is decided before, see `needs`; then it is the load
 }
 
 

@@ -15,7 +15,16 @@ from msgspec import Struct
 
 from arriero.backends.http.call import Headers
 from arriero.dialects.base import Dialect, Endpoint
-from arriero.errors import ArrieroError, BadRequest, HeadersTooLarge, InternalError, PayloadTooLarge, RateLimited
+from arriero.errors import (
+    ArrieroError,
+    BadRequest,
+    Forbidden,
+    HeadersTooLarge,
+    InternalError,
+    PayloadTooLarge,
+    RateLimited,
+)
+from arriero.gateway.answering import at_door
 from arriero.gateway.door import Door
 from arriero.gateway.exchange import Exchange, Policy
 from arriero.gateway.lane import Inbound, Lane, reply
@@ -30,6 +39,8 @@ from arriero.server.olla.ui import denied
 from arriero.server.peer import Peers
 from arriero.server.rates import RateRule, Rates, fields
 from arriero.server.routes import Route, Table
+
+DENIED = "the request comes from a host name or an origin that is not allowed here"
 
 log = structlog.get_logger("arriero.server")
 
@@ -99,6 +110,9 @@ class App:
         if isinstance(error, PayloadTooLarge | HeadersTooLarge):
             self.roster.tally.security.oversize()
         door = self.table.door_of(path)
+        error = at_door(error, door)
+        if not isinstance(error, InternalError):  # that has its line already
+            self.roster.journal.refused(error, path, request_id)
         if door.scope == anthropic_errors.SCOPE:
             answer = anthropic_errors.write_error(error, request_id)
         else:
@@ -208,7 +222,10 @@ class App:
         if verdict.status is not None:
             fields, body = denied(scope["path"], headers) if verdict.status == 403 else ((), b"")
             door = self.table.door_of(scope["path"])
-            lane.extra += self.marked(door, self.request_id(headers, door))
+            request_id = self.request_id(headers, door)
+            if verdict.status == 403:
+                self.roster.journal.refused(Forbidden(DENIED), scope["path"], request_id)
+            lane.extra += self.marked(door, request_id)
             reply(lane, verdict.status, fields, body)
             await lane.run()
             return

@@ -4,7 +4,7 @@ What the answers look like is the dialects' business; here they get their facts 
 """
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -22,9 +22,11 @@ from arriero.gateway.kinds import type_of
 from arriero.gateway.lane import Inbound, Lane, reply
 from arriero.gateway.marks import marks
 from arriero.gateway.outcome import Outcome
+from arriero.gateway.providers import meaning, word_of
 from arriero.gateway.roster import Roster
 from arriero.routing.fleet import State
 from arriero.routing.names import Names, Offer, listed_name
+from arriero.server.listings import Listings
 from arriero.server.routes import Route
 
 OLLAMA_VERSION = "0.17.6"
@@ -55,6 +57,7 @@ class Catalog:
         self._dialects = dialects
         self._tagged = tagged
         self._strategy = strategy
+        self._listings = Listings()
         shared = (
             Route("/", _GET_HEAD, self.root),
             Route("/api/version", _GET_HEAD, self.version),
@@ -81,6 +84,11 @@ class Catalog:
             Route("/healthz", _GET_HEAD, self.alive),
             Route("/readyz", _GET_HEAD, self.ready),
         )
+
+    @property
+    def tagged(self) -> bool:
+        """Whether Ollama listings add `:latest`."""
+        return self._tagged
 
     # ---- the server ------------------------------------------------------------------------------------------------
 
@@ -112,7 +120,9 @@ class Catalog:
     async def tags(self, inbound: Inbound, lane: Lane) -> None:
         """Every model once, under the name that clients use."""
         await self._look_again()
-        reply(lane, 200, _JSON, ollama.tags(self.listed(inbound.door, tagged=self._tagged), INSTALLED))
+        door = inbound.door
+        body = self._text(door, "ollama", lambda: ollama.tags(self.listed(door, tagged=self._tagged), INSTALLED))
+        reply(lane, 200, _JSON, body)
 
     async def ps(self, inbound: Inbound, lane: Lane) -> None:
         """The models in memory anywhere."""
@@ -123,7 +133,8 @@ class Catalog:
         """What is known of one model."""
         asked = decode_show(inbound.body)
         try:
-            offers = await self._roster.resolve(asked.model, inbound.door.scope)
+            found = await meaning(asked.model, word_of(inbound), self._roster, inbound.door.scope)
+            offers = found.offers
         except AmbiguousModel:
             raise
         except ModelNotFound:
@@ -171,7 +182,9 @@ class Catalog:
     async def models(self, inbound: Inbound, lane: Lane) -> None:
         """Every model once, by its own id."""
         await self._look_again()
-        reply(lane, 200, _OPENAI_JSON, openai.write_models(self.listed(inbound.door, tagged=False), INSTALLED))
+        door = inbound.door
+        body = self._text(door, "openai", lambda: openai.write_models(self.listed(door, tagged=False), INSTALLED))
+        reply(lane, 200, _OPENAI_JSON, body)
 
     async def model(self, inbound: Inbound, lane: Lane) -> None:
         """One model; ids may hold slashes."""
@@ -185,6 +198,10 @@ class Catalog:
     async def _offer(self, name: str, door: Door) -> Offer:
         """Of those who offer the model, one that answers, if any does."""
         return self._answering_first(await self._roster.resolve(name, door.scope))[0]
+
+    def _text(self, door: Door, form: str, write: Callable[[], bytes]) -> bytes:
+        view = self._roster.view(door.scope)
+        return self._listings.text(door, form, view.names, view.entries, write)
 
     async def _look_again(self) -> None:
         """Files come and go in a models directory: looking costs nothing, so listings are never stale."""

@@ -178,7 +178,7 @@ class FastLane:
             self._refusal = error  # the answers before it are still on their way
             return
         self.keep_alive = False
-        status, content_type, body = self._protocol.front.error(error, self._path)
+        status, content_type, body = self._protocol.front.error(error, self._path, self._id)
         reply(self, status, ((b"content-type", content_type),), body)
 
     # ---- the answer: Lane ------------------------------------------------------------------------------------------
@@ -578,13 +578,14 @@ class FastProtocol(HttpToolsProtocol):
                 self.transport.abort()
                 return
         path = getattr(self, "url", b"").partition(b"?")[0].decode("latin-1")
-        status, content_type, body = self.front.error(error, path)
         door = self.front.table.door_of(path)
+        request_id = self.front.request_id(tuple(getattr(self, "headers", ())), door)
+        status, content_type, body = self.front.error(error, path, request_id)
         head: Headers = (
             (b"content-type", content_type),
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),
-            *self.front.marked(door, self.front.request_id(tuple(getattr(self, "headers", ())), door)),
+            *self.front.marked(door, request_id),
         )
         fields = b"".join(name + b": " + value + b"\r\n" for name, value in head)
         self.transport.write(STATUS_LINE[status] + self.common_head() + fields + b"\r\n" + body)

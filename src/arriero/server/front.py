@@ -27,8 +27,8 @@ class Front(Protocol):
         """The fields of every answer at this door."""
         ...
 
-    def error(self, error: ArrieroError, path: str) -> tuple[int, bytes, bytes]:
-        """Status, content type and body in the dialect that the path belongs to. Counts what was refused."""
+    def error(self, error: ArrieroError, path: str, request_id: str | None = None) -> tuple[int, bytes, bytes]:
+        """Status, content type and body in the dialect that the path belongs to. Counts and logs what was refused."""
         ...
 
     def begin(self, route: Route, inbound: Inbound, lane: Any) -> Coroutine[Any, Any, None] | None:

@@ -1,4 +1,5 @@
-"""Every route of the server: arriero's front doors, Olla's doors, and what tells about the house.
+"""Every route of the server: arriero's front doors, Olla's doors, and what tells about the house, in Olla's words and
+in ollama-proxy's.
 
 One table. A door under `/olla/` has everything that the front has, for the backends behind it, and carries whatever it
 has no words for to one of them.
@@ -24,6 +25,9 @@ from arriero.server.olla.stats import Stats
 from arriero.server.olla.status import Facts, Status
 from arriero.server.olla.ui import Audience, Ui
 from arriero.server.olla.unified import Unified
+from arriero.server.providers.figures import Figures
+from arriero.server.providers.health import Health
+from arriero.server.providers.listing import Listing, Strategy
 from arriero.server.routes import Route, Table
 
 LIBRARY_ROUTES: Sequence[tuple[str, tuple[str, ...]]] = (
@@ -59,8 +63,11 @@ def table(
     policy: Policy,
     started: float,
     audience: Audience | None = None,
+    environment: str = "development",
 ) -> Table:
-    """All routes. `started` is unix time; `audience` may see the dashboard, this machine where nobody is named."""
+    """All routes. `started` is unix time; `audience` may see the dashboard, this machine where nobody is named;
+    `environment` is the operator's word for what this installation is for.
+    """
     passing = {
         name: Passing(app.roster, policy.routing, dialect, policy.strategy) for name, dialect in dialects.items()
     }
@@ -76,10 +83,18 @@ def table(
         ),
     )
     roster, tally, rules = app.roster, app.roster.tally, policy.routing.rules
+    metrics = Metrics(roster, tally, started=started, policy=rules.policy)
+    retrying = policy.routing.retrying
+    strategy = Strategy(policy=rules.policy, attempts=retrying.attempts, same=retrying.same)
+    proxy = (
+        *Health(roster, tally, started=started, environment=environment).routes,
+        *Listing(roster, tally, strategy=strategy, tagged=catalog.tagged).routes,
+        *Figures(roster, tally, started=started, text=metrics.text).routes,
+    )
     house = (
         *Status(roster, tally, started=started, facts=Facts(rules.policy)).routes,
         *Stats(roster, tally, started=started).routes,
-        *Metrics(roster, tally, started=started, policy=rules.policy).routes,
+        *metrics.routes,
         *Unified(roster).routes,
         *About().routes,
         *Ui(audience or Audience()).routes,
@@ -97,6 +112,7 @@ def table(
             *catalog.routes,
             *(Route(path, (), passing["openai"].run, limited=True) for path in PASSED_ROUTES),
             *Explain(roster, rules, policy.routing.fallback).routes,
+            *proxy,
             *(replace(route, door=HOUSE) for route in house),
             *(route.behind(anthropic.DOOR) for route in messages.routes),
             *(route.behind(door) for door in DOORS for route in (*front, *catalog.behind_doors, *passed)),

@@ -6,6 +6,7 @@ cut out and put in, so that key order, number formats and unknown fields survive
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
@@ -59,6 +60,24 @@ def peek(body: bytes) -> tuple[str | None, bool | None]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise NotAnObject(str(error)) from None
     return model, _BOOLEANS.get(bytes(loose.stream))
+
+
+class _Others(Struct, frozen=True):
+    models: Any = None
+
+
+_others = msgspec.json.Decoder(_Others).decode
+
+
+def other_models(body: bytes) -> tuple[str, ...]:
+    """The names in a top-level list `models`, by which some vendors are told who may answer as well; none where there
+    is no such list.
+    """
+    try:
+        named = _others(body).models
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ()
+    return tuple(name for name in named if isinstance(name, str)) if isinstance(named, list) else ()
 
 
 def has_other_case(body: bytes, *keys: bytes) -> bool:

@@ -1,9 +1,10 @@
 import ssl
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from arriero.backends.http.origin import Origin, tls_context
+from arriero.backends.http.origin import Origin, query_of, tls_context
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,18 @@ def test_credentials_are_kept_out_of_everything_that_is_shown() -> None:
 def test_a_target_stands_under_the_base() -> None:
     assert Origin.parse("http://h/v1/").target("/models") == "/v1/models"
     assert Origin.parse("http://h/").target("/api/tags") == "/api/tags"
+    assert Origin.parse("http://h/v1/").target("/models", b"a=b&c") == "/v1/models?a=b&c"
+
+
+def test_a_query_goes_with_every_target() -> None:
+    origin = replace(Origin.parse("http://h/v1"), query=query_of({"api-version": "2 b", "q": "ñ&=/?#", "off": ""}))
+    own = "api-version=2%20b&q=%C3%B1%26%3D%2F%3F%23"
+    assert origin.target("/models") == f"/v1/models?{own}"
+    assert origin.queried("/other?page=2") == f"/other?page=2&{own}"
+    # What a client asks for besides travels on, but for what is said already, however it spells it.
+    assert origin.target("/models", b"beta=1&api-version=0&api%2Dversion=9&q") == f"/v1/models?{own}&beta=1"
+    assert origin.target("/models", b"api-version=0") == f"/v1/models?{own}"
+    assert str(origin) == "http://h/v1"
 
 
 @pytest.mark.parametrize(

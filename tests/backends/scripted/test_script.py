@@ -176,6 +176,14 @@ def test_when(when: When, fits: bool) -> None:
     assert when.fits("POST", "/api/chat", "tiny:latest", '{"prompt":"¿qué?"}') is fits
 
 
+def test_when_something_stands_behind_the_question_mark() -> None:
+    when = When(path="/v1/models", query="*offset=500*")
+    assert when.fits("GET", "/v1/models", None, "", "limit=500&offset=500")
+    assert not when.fits("GET", "/v1/models", None, "", "limit=500")
+    assert not when.fits("GET", "/v1/models", None, "")
+    assert When(query="").fits("GET", "/v1/models", None, "")
+
+
 def test_a_model_is_asked_for_where_none_is_named() -> None:
     assert not When(model="*").fits("GET", "/api/tags", None, "")
 

@@ -95,7 +95,7 @@ def test_a_time_behind_all_times_is_the_last_one() -> None:
     assert entry["modified_at"] == "9999-12-31T23:59:59+00:00"
 
 
-def test_a_stand_in_digest_changes_exactly_with_the_card() -> None:
+def test_a_stand_in_digest_changes_with_the_card_and_not_with_its_times() -> None:
     digests = {
         catalog.digest("x", BARE),
         catalog.digest("y", BARE),
@@ -105,7 +105,8 @@ def test_a_stand_in_digest_changes_exactly_with_the_card() -> None:
     }
     assert len(digests) == 4
     assert all(len(digest) == 64 and set(digest) <= set("0123456789abcdef") for digest in digests)
-    assert catalog.digest("x", BARE) == catalog.digest("x", ModelCard(id="openai/gpt-4o", modified_at=5.0))
+    for later in (ModelCard(id="openai/gpt-4o", modified_at=5.0), ModelCard(id="openai/gpt-4o", created=5)):
+        assert catalog.digest("x", BARE) == catalog.digest("x", later)
 
 
 @pytest.mark.parametrize(
@@ -135,9 +136,9 @@ def test_ps() -> None:
         b'{"models":[{"name":"tiny:latest","model":"tiny:latest","size":2000,"digest":"' + DIGEST.encode() + b'",'
         b'"details":{"parent_model":"","format":"gguf","family":"llama","families":["llama"],"parameter_size":"1.2B",'
         b'"quantization_level":"Q8_0"},"expires_at":"2026-01-02T02:04:05.500000+00:00","size_vram":1000,'
-        b'"context_length":4096}]}'
+        b'"context_length":4096}],"created_at":"2026-01-03T00:26:40Z"}'
     )
-    assert catalog.ps([], NOW) == b'{"models":[]}'
+    assert catalog.ps([], NOW + 0.75) == b'{"models":[],"created_at":"2026-01-03T00:26:40Z"}'
 
 
 @pytest.mark.parametrize("expires_at", [None, inf])

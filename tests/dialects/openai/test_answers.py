@@ -1,6 +1,7 @@
 """Whole answers of OpenAI-compatible servers: bytes in, values or errors out."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,7 +9,15 @@ import pytest
 from arriero.canonical.events import Answer, Embeddings, Finished, Reason, Started, Timings, Usage
 from arriero.canonical.requests import Text, Thinking, ToolCall
 from arriero.dialects.openai.answers import decode_answer, decode_embeddings
-from arriero.errors import BackendBroken, BackendError, BackendFailed, BackendOverloaded, BackendRefused
+from arriero.dialects.profiles import Profile, profile_of
+from arriero.errors import (
+    BackendBroken,
+    BackendError,
+    BackendFailed,
+    BackendOverloaded,
+    BackendRefused,
+    BackendUnauthorized,
+)
 from support.recordings import load
 
 
@@ -115,6 +124,34 @@ def test_broken(case: str) -> None:
         decode_answer(body)
     assert (type(caught.value), caught.value.status) == (kind, status)
     assert caught.value.message.startswith(text)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"error":{"message":"key sk-1 is wrong","code":401}}', b'{"message":"key sk-1 is wrong","code":401}'],
+)
+@pytest.mark.parametrize("decode", [decode_answer, decode_embeddings])
+def test_a_vendors_word_on_the_gateways_key_is_not_told(
+    decode: Callable[[bytes, Profile], object], body: bytes
+) -> None:
+    with pytest.raises(BackendUnauthorized) as caught:
+        decode(body, profile_of("openrouter"))
+    assert (caught.value.message, caught.value.status, caught.value.type) == (
+        "OpenRouter API error: 401 Unauthorized (look at OPENROUTER_API_KEY, or at api_key of the backend)",
+        502,
+        "openrouter_error",
+    )
+
+
+def test_an_error_beside_a_choice_is_the_vendors() -> None:
+    body = b'{"choices":[{"index":0,"message":{},"error":{"message":"slow down","code":429}}]}'
+    with pytest.raises(BackendOverloaded) as caught:
+        decode_answer(body, profile_of("openrouter"))
+    assert (caught.value.message, caught.value.status, caught.value.type) == (
+        "OpenRouter API error: 429 Too Many Requests: slow down",
+        429,
+        "rate_limited",
+    )
 
 
 # ---- embeddings ----------------------------------------------------------------------------------------------------

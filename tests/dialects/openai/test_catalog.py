@@ -4,9 +4,21 @@ import json
 from typing import Any
 
 import pytest
+from msgspec import Raw
+from msgspec.structs import replace
 
 from arriero.canonical.catalog import Capability, Listed, ModelCard
-from arriero.dialects.openai.catalog import Props, read_models, read_props, with_details, write_model, write_models
+from arriero.dialects.openai.catalog import (
+    MAX_MODELS,
+    Page,
+    Props,
+    read_models,
+    read_page,
+    read_props,
+    with_details,
+    write_model,
+    write_models,
+)
 from arriero.dialects.profiles import PROFILES
 from arriero.errors import BackendBroken
 from support.recordings import load
@@ -268,13 +280,146 @@ ENTRIES: dict[str, tuple[str, Any, ModelCard]] = {
         {"id": "my-deployment", "created_at": 5, "capabilities": {"chat_completion": True, "embeddings": False}},
         ModelCard(id="my-deployment", created=5),
     ),
+    "Cohere": (
+        "cohere",
+        {"name": "command-a", "endpoints": ["chat"], "finetuned": False, "context_length": 256000},
+        ModelCard(id="command-a", context_length=256000),
+    ),
+    "Cohere, embeddings": (
+        "cohere",
+        {"name": "embed-v4.0", "endpoints": ["embed", "classify"], "context_length": 128000.0},
+        ModelCard(id="embed-v4.0", context_length=128000, capabilities=EMBEDS),
+    ),
+    "Fireworks": (
+        "fireworks",
+        {
+            "id": "accounts/a/models/b",
+            "owned_by": "a",
+            "created": 5,
+            "kind": "HF_BASE_MODEL",
+            "supports_chat": True,
+            "supports_tools": True,
+            "context_length": 131072,
+        },
+        ModelCard(id="accounts/a/models/b", owned_by="a", created=5, context_length=131072),
+    ),
+    "Fireworks, embeddings": (
+        "fireworks",
+        {"id": "accounts/a/models/e", "kind": "EMBEDDING_MODEL", "supports_chat": False},
+        ModelCard(id="accounts/a/models/e", capabilities=EMBEDS),
+    ),
+    "Hugging Face": (
+        "huggingface",
+        {
+            "id": "a/b",
+            "owned_by": "a",
+            "providers": [
+                {"provider": "x", "status": "live", "context_length": 131072, "supports_tools": True},
+                {"provider": "y", "status": "live", "context_length": 32768},
+                {"provider": "z", "status": "staging", "context_length": 4096},
+                {"provider": "w", "status": "live"},
+            ],
+        },
+        ModelCard(id="a/b", owned_by="a", context_length=32768),
+    ),
+    "Anthropic": (
+        "anthropic",
+        {"type": "model", "id": "claude-x", "display_name": "Claude X", "created_at": "2026-01-02T00:00:00Z"},
+        ModelCard(id="claude-x", display_name="Claude X"),
+    ),
 }
 
 
 @pytest.mark.parametrize("vendor", ENTRIES)
 def test_vendor(vendor: str) -> None:
     profile, entry, card = ENTRIES[vendor]
-    assert read({"object": "list", "data": [entry]}, profile) == (card,)
+    (found,) = read({"object": "list", "data": [entry]}, profile)
+    assert replace(found, beyond=None) == card
+
+
+# ---- what a vendor tells besides ------------------------------------------------------------------------------------
+
+
+def test_an_openai_client_reads_what_a_vendor_tells_besides() -> None:
+    entry = {"id": "a/b", "name": "B", "description": "long", "owned_by": "a", "pricing": {"prompt": "0"}, "created": 5}
+    (card,) = read([entry], "openrouter")
+    assert bytes(card.beyond or b"") == b'{"name":"B","pricing":{"prompt":"0"}}'
+    assert write_models([Listed("near/a/b", card)]) == (
+        b'{"object":"list","data":[{"id":"near/a/b","object":"model","created":5,"owned_by":"a",'
+        b'"name":"B","pricing":{"prompt":"0"}}]}\n'
+    )
+    assert write_model(Listed("a/b", card)) == (
+        b'{"id":"a/b","object":"model","created":5,"owned_by":"a","name":"B","pricing":{"prompt":"0"}}\n'
+    )
+
+
+def test_nothing_besides() -> None:
+    bare = {"id": "a", "object": "model", "created": 5, "owned_by": "x", "description": "y"}
+    assert read([bare], "openai") == (ModelCard(id="a", created=5, owned_by="x"),)
+    long = {"id": "a", "tags": ["x" * 9000]}
+    assert read([long], "openrouter") == (ModelCard(id="a"),)
+    # A server of the house tells its own paths there.
+    assert read([{"id": "a", "root": "/home/me/model.gguf"}], "vllm") == (ModelCard(id="a"),)
+
+
+def test_a_lone_surrogate_in_an_entry_costs_nothing_but_what_it_tells_besides() -> None:
+    found = read_models(b'{"data":[{"id":"a","note":"\\ud800"},{"id":"b","note":"c"}]}', PROFILES["openrouter"])
+    assert found == (ModelCard(id="a"), ModelCard(id="b", beyond=Raw(b'{"note":"c"}')))
+
+
+# ---- pages ---------------------------------------------------------------------------------------------------------
+
+NEXT: dict[str, tuple[str, Any, dict[str, str] | None]] = {
+    "a link": (
+        "openrouter",
+        {"links": {"next": "/api/v1/models?offset=500&limit=500&output_modalities=all"}},
+        {"offset": "500", "limit": "500", "output_modalities": "all"},
+    ),
+    "a link to somewhere else: only its query counts": (
+        "openrouter",
+        {"links": {"next": "https://evil.example.com/steal?offset=500"}},
+        {"offset": "500"},
+    ),
+    "the last page": ("openrouter", {"links": {"next": None}, "total_count": 9}, None),
+    "no links, and more to come": ("openrouter", {"total_count": 9}, {"offset": "7"}),
+    "no links, and no more": ("openrouter", {"total_count": 7}, None),
+    "a link without a query": ("openrouter", {"links": {"next": "/api/v1/models"}}, None),
+    "a link that is none": ("openrouter", {"links": {"next": "http://[::1"}}, None),
+    "junk": ("openrouter", {"links": 5, "total_count": "many"}, None),
+    "after the last id": ("anthropic", {"has_more": True, "last_id": "b"}, {"after_id": "b"}),
+    "nothing after the last id": ("anthropic", {"has_more": False, "last_id": "b"}, None),
+    "more, and no id": ("anthropic", {"has_more": True, "last_id": None}, None),
+    "a token": ("cohere", {"next_page_token": "t"}, {"page_token": "t"}),
+    "no token": ("cohere", {"next_page_token": ""}, None),
+    "a vendor without pages": ("openai", {"has_more": True, "last_id": "b", "links": {"next": "/?offset=1"}}, None),
+}
+
+
+@pytest.mark.parametrize("case", NEXT)
+def test_the_next_page(case: str) -> None:
+    profile, fields, query = NEXT[case]
+    body = json.dumps({"data": [{"id": "a"}, {"id": "b"}], **fields}).encode()
+    assert read_page(body, PROFILES[profile], 5) == Page((ModelCard(id="a"), ModelCard(id="b")), 2, query)
+    if query is None or profile == "openrouter":
+        return
+    # The slow reader, which takes what is no UTF-8, says the same.
+    loose = json.dumps({"data": [], "note": "!", **fields}).encode().replace(b"!", b"\xff")
+    assert read_page(loose, PROFILES[profile]).next == query
+
+
+# ---- lists that nobody has ------------------------------------------------------------------------------------------
+
+
+def test_a_list_that_is_longer_than_any() -> None:
+    found = read_models(b"[" + b",".join(b'"%d"' % n for n in range(MAX_MODELS + 5)) + b"]", PROFILES["generic"])
+    assert (len(found), found[-1].id) == (MAX_MODELS, str(MAX_MODELS - 1))
+    with pytest.raises(BackendBroken, match="longer than any list of models"):
+        read_models(b"[" + b"1," * 2_000_001 + b"1]", PROFILES["generic"])
+
+
+def test_a_long_text_that_is_no_json_is_not_read_twice() -> None:
+    with pytest.raises(BackendBroken, match=r"is not JSON$"):
+        read_models(b"<html>" + b" " * 5_000_000, PROFILES["generic"])
 
 
 def test_a_recorded_llama_server() -> None:

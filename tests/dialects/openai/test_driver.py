@@ -333,6 +333,28 @@ def test_a_token_budget_wins_over_the_effort() -> None:
     )
 
 
+def test_a_vendors_own_fields_travel_from_every_client_and_others_do_not() -> None:
+    own = {"provider": Raw(b'{"only":["a"]}'), "models": Raw(b'["a","b"]')}
+    assert chat("openrouter", extra={**own, "keep": Raw(b"1")}, dialect="ollama") == (
+        BASE | {"provider": {"only": ["a"]}, "models": ["a", "b"]},
+        ("keep",),
+    )
+    assert chat("openrouter", think="low", extra={"reasoning": Raw(b'{"max_tokens":9}')}, dialect="ollama") == (
+        BASE | {"reasoning": {"max_tokens": 9}},
+        (),
+    )
+    assert chat("groq", extra=own, dialect="ollama") == (BASE, ("provider", "models"))
+
+
+def test_a_vendor_may_want_the_model_in_the_path() -> None:
+    target = Target("gpt 4", PROFILES["azure-deployments"])
+    assert encode_chat(ChatRequest(model="near", messages=USER), target).path == "/deployments/gpt%204/chat/completions"
+    assert encode_completion(CompletionRequest(model="near", prompt="a"), target).path == (
+        "/deployments/gpt%204/completions"
+    )
+    assert encode_embed(EmbedRequest(model="near", inputs=("a",)), target).path == "/deployments/gpt%204/embeddings"
+
+
 def test_template_arguments_are_joined() -> None:
     extra = {"chat_template_kwargs": Raw(b'{"custom":1}')}
     assert chat("vllm", think=False, extra=extra, dialect="openai") == (

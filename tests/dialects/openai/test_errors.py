@@ -8,9 +8,11 @@ from arriero.dialects.base import ErrorAnswer
 from arriero.dialects.openai.errors import write_error, write_stream_error
 from arriero.errors import (
     ArrieroError,
+    BackendBroken,
     BackendOverloaded,
     BackendRefused,
     BackendTimeout,
+    BackendUnreachable,
     BadRequest,
     InternalError,
     ModelForbidden,
@@ -32,7 +34,9 @@ ENVELOPES: list[tuple[ArrieroError, int, str, str]] = [
     (BackendOverloaded("a", status=429), 429, "rate_limit_error", "rate_limited"),
     (InternalError("a"), 500, "api_error", "internal_error"),
     (NoBackend("a"), 503, "api_error", "no_backend"),
-    (BackendTimeout("a"), 504, "api_error", "backend_error"),
+    (BackendUnreachable("a"), 503, "api_error", "network_error"),
+    (BackendTimeout("a"), 504, "api_error", "network_error"),
+    (BackendBroken("a"), 502, "api_error", "backend_error"),
 ]
 
 

@@ -5,6 +5,7 @@ import pytest
 from arriero.canonical.requests import ChatRequest, CompletionRequest, EmbedRequest
 from arriero.dialects.base import Operation
 from arriero.dialects.openai import DIALECT
+from arriero.dialects.profiles import profile_of
 from arriero.errors import BackendUnauthorized
 
 
@@ -40,5 +41,5 @@ def test_drivers(request_: ChatRequest | CompletionRequest | EmbedRequest, strea
 
 
 def test_errors_of_backends() -> None:
-    error = DIALECT.read_error(401, b'{"error":{"message":"bad key"}}', "openai_error")
+    error = DIALECT.read_error(401, b'{"error":{"message":"bad key"}}', profile_of("generic"))
     assert (type(error), error.status, error.type) == (BackendUnauthorized, 502, "openai_error")

@@ -203,8 +203,8 @@ def test_usage_is_not_invented() -> None:
 def test_an_error_in_mid_stream_ends_it() -> None:
     encoder = ChatEncoder(context())
     encoder.feed([Started(), PartStarted(Kind.TEXT), PartDelta(Kind.TEXT, "H")], NOW)
-    assert encoder.feed([Failed("too much", 429)], NOW) == (
-        b'data: {"error":{"message":"too much","type":"rate_limit_error","param":null,"code":"backend_error"}}\n\n'
+    assert encoder.feed([Failed("too much", 429, type="acme_error")], NOW) == (
+        b'data: {"error":{"message":"too much","type":"rate_limit_error","param":null,"code":"acme_error"}}\n\n'
     )
 
 
@@ -246,8 +246,8 @@ def test_the_legacy_logprobs() -> None:
 
 
 def test_a_failed_completion() -> None:
-    assert CompletionEncoder(context(COMPLETION)).feed([Failed("gone")], NOW) == (
-        b'data: {"error":{"message":"gone","type":"api_error","param":null,"code":"backend_error"}}\n\n'
+    assert CompletionEncoder(context(COMPLETION)).feed([Failed("gone", type="acme_error")], NOW) == (
+        b'data: {"error":{"message":"gone","type":"api_error","param":null,"code":"acme_error"}}\n\n'
     )
 
 

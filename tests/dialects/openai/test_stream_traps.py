@@ -341,7 +341,7 @@ TRAPS: dict[str, tuple[bytes, list[Event]]] = {
     ),
     "an error object": (
         event({"error": {"message": "too much", "code": 429}}) + HI + DONE,
-        [Failed("too much", 429)],
+        [Failed("too much", 429, type="rate_limited")],
     ),
     "an error object in mid-stream, with choices": (
         HI + event({"error": {"message": "gone", "code": "server_error"}, "choices": [{"finish_reason": "error"}]}),
@@ -355,7 +355,7 @@ TRAPS: dict[str, tuple[bytes, list[Event]]] = {
     "an error null is none": (event({"error": None, "choices": []}) + end() + DONE, [Started(), STOP]),
     "event: error": (
         b'event: error\ndata: {"message": "slow down", "type": "rate_limit_error"}\n\n',
-        [Failed("slow down", 429)],
+        [Failed("slow down", 429, type="rate_limited")],
     ),
     "event: error with plain text": (b"event: error\ndata: upstream died\n\n", [Failed("upstream died")]),
     "vLLM's error object": (
@@ -386,7 +386,11 @@ TRAPS: dict[str, tuple[bytes, list[Event]]] = {
     "an empty body": (b"", [Failed("the backend's answer was cut off before its end", cut=True)]),
     "a key in the error's text stays here": (
         event({"error": {"message": "Incorrect API key: sk-123", "code": "invalid_api_key"}}),
-        [Failed("the backend refused the gateway's credentials for it (HTTP 401): check the backend's API key", 502)],
+        [
+            Failed(
+                "the backend refused the gateway's credentials for it (HTTP 401) (look at api_key of the backend)", 502
+            )
+        ],
     ),
 }
 

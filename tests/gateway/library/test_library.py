@@ -61,7 +61,7 @@ async def test_the_home_is_the_first_that_is_well() -> None:
 async def test_where_nobody_is_well_the_first_is_asked_and_says_why_not() -> None:
     async with fleet(gpu1=nobody_listens(), gpu2=nobody_listens()) as gate:
         lane = await gate.pull("new")
-    assert lane.status == 502
+    assert lane.status == 503
     assert "cannot reach" in told(lane)[1]
     assert lane.field(b"x-arriero-backend") == b"gpu1"
 

@@ -23,6 +23,8 @@ from arriero.errors import (
     RequestTimeout,
     Unauthorized,
 )
+from arriero.gateway.answering import at_door
+from arriero.server.olla.anthropic import DOOR
 from arriero.server.olla.anthropic_errors import envelope, write_error, write_stream_error
 
 TYPES: list[tuple[ArrieroError, int, str]] = [
@@ -36,7 +38,7 @@ TYPES: list[tuple[ArrieroError, int, str]] = [
     (InternalError("x"), 500, "api_error"),
     (BackendFailed("x", status=500), 500, "api_error"),
     (NotImplementedHere("x"), 501, "not_implemented"),
-    (BackendUnreachable("x"), 502, "api_error"),
+    (at_door(BackendUnreachable("x"), DOOR), 502, "api_error"),
     (NoBackend("x"), 503, "overloaded_error"),
     (Busy(), 503, "overloaded_error"),
     (BackendTimeout("x"), 504, "api_error"),

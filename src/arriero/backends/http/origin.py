@@ -1,8 +1,9 @@
 """Where a backend lives: a base URL, read once, and the TLS settings towards it."""
 
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult, quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, unquote_plus, urlencode, urlsplit
 
 from arriero.backends.http.credentials import basic
 
@@ -16,6 +17,7 @@ class Origin:
 
     `dialed` is one address of `host`, where connections go to that one alone: the `Host` field, the name in TLS and the
     check of the certificate stay those of `host`.
+    `query` goes out with every request, escaped, without the question mark.
     `authorization` is the value of an `Authorization` field made of the URL's user and password. It stands in no repr
     and in no message; the transport does not send it by itself.
     """
@@ -27,6 +29,7 @@ class Origin:
     socket_path: str | None = None
     authorization: bytes | None = field(default=None, repr=False)
     dialed: str | None = None
+    query: str = ""
 
     @classmethod
     def parse(cls, url: str) -> "Origin":
@@ -98,9 +101,20 @@ class Origin:
         """For people: the same, with the address where one is dialed."""
         return self.address if self.dialed is None else f"{self.address} at {self.dialed}"
 
-    def target(self, path: str) -> str:
-        """The request target of `path` (which begins with a slash) under the base."""
-        return self.path + path
+    def target(self, path: str, asked: bytes = b"") -> str:
+        """The request target of `path` (which begins with a slash) under the base. `asked` is a client's own query."""
+        if not self.query and not asked:
+            return self.path + path
+        return self.queried(self.path + path, asked)
+
+    def queried(self, target: str, asked: bytes = b"") -> str:
+        """A target with the query of every request, and what a client asked for besides. The own words are stronger."""
+        own, others = self.query, asked.decode("latin-1")
+        if own and others:
+            taken = {_name(pair) for pair in own.split("&")}
+            others = "&".join(pair for pair in others.split("&") if _name(pair) not in taken)
+        query = "&".join(filter(None, (own, others)))
+        return f"{target}{'&' if '?' in target else '?'}{query}" if query else target
 
     def __str__(self) -> str:
         return self.address + (f":{self.path}" if self.socket_path is not None and self.path else self.path)
@@ -122,6 +136,15 @@ def tls_context(*, ca_file: str | None = None, verify: bool = True) -> ssl.SSLCo
         context.verify_mode = ssl.CERT_NONE
     context.set_alpn_protocols(["http/1.1"])
     return context
+
+
+def query_of(parameters: Mapping[str, str]) -> str:
+    """Parameters as the query of a URL, without its question mark; one with an empty value stays out."""
+    return urlencode({name: value for name, value in parameters.items() if value}, safe="", quote_via=quote)
+
+
+def _name(pair: str) -> str:
+    return unquote_plus(pair.partition("=")[0])
 
 
 def _ascii(host: str, shown: str) -> str:

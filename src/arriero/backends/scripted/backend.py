@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from arriero.backends.base import Want
 from arriero.backends.http.call import Call, Headers, Rendered, Timeouts
@@ -45,7 +46,7 @@ class Scripted:
         ollama = "ollama" in read.speaks
         self.name = name
         self.where = f"script {script}" if isinstance(script, Path) else "built-in script"
-        self.profile = profile_of("ollama" if ollama else "generic")
+        self.profile = replace(profile_of("ollama" if ollama else "generic"), error_type=self.error_type)
         self.roots: Mapping[str, str] = {dialect: _ROOTS[dialect] for dialect in read.speaks}
         self.library = self.has_memory = ollama
         self.forwards_client = self.profile.forwards_client_address
@@ -121,13 +122,13 @@ class Scripted:
 
     @property
     def _models_path(self) -> str:
-        return self.roots["openai"] + self.profile.models_path
+        return self.roots["openai"] + (self.profile.models_path or "/models")
 
     async def _ask(self, method: str, path: str, body: bytes = b"") -> bytes:
         pool = await self._ready()
         head, answer = await pool.fetch(Call(method, path, self.headers, body))
         if head.status >= 300:
-            error = backend_errors.read_error(head.status, answer, self.error_type)
+            error = backend_errors.read_error(head.status, answer, self.profile)
             error.retry_after = head.retry_after_s
             raise error
         return answer

@@ -97,9 +97,10 @@ class Desk:
 
         A reply that names a model is given to `ended` when it has been sent, or will not be.
         """
-        path = unquote(target.partition("?")[0])
+        raw, _, query = target.partition("?")
+        path = unquote(raw)
         fields = _object(body)
-        play = named(self._play(method, path, fields, body), self.script.name)
+        play = named(self._play(method, path, query, fields, body), self.script.name)
         reply = _own(path, play)
         if reply is None:
             reply = self._reply(method, path, headers, body, fields, play)
@@ -112,10 +113,10 @@ class Desk:
         if reply.model is not None:
             self.memory.release(reply.model)
 
-    def _play(self, method: str, path: str, fields: Body, body: bytes) -> Play:
+    def _play(self, method: str, path: str, query: str, fields: Body, body: bytes) -> Play:
         model, text = _text(fields, "model", "name"), body.decode("utf-8", "replace")
         for standing in (*self._commanded, *self._written):
-            if standing.rule.when.fits(method, path, model, text):
+            if standing.rule.when.fits(method, path, model, text, query):
                 standing.count += 1
                 if standing.rule.when.counts(standing.count):
                     return standing.rule.play

@@ -64,10 +64,11 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class When(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which requests a rule is for; every word that is there has to fit. `path` and `model` are globs.
+    """Which requests a rule is for; every word that is there has to fit. `path`, `query` and `model` are globs.
 
-    Of several `path`s one has to fit. `contains` is looked for in the body as text. `call`, `every` and `times` count
-    the requests that fit the other words, from 1: these calls, every n-th one, only so often.
+    `query` is what stands behind the question mark, as it came. Of several `path`s one has to fit. `contains` is looked
+    for in the body as text. `call`, `every` and `times` count the requests that fit the other words, from 1: these
+    calls, every n-th one, only so often.
     """
 
     method: str | None = None
@@ -77,12 +78,14 @@ class When(Struct, frozen=True, forbid_unknown_fields=True):
     call: int | tuple[int, ...] | None = None
     every: Count = 1
     times: Count | None = None
+    query: str | None = None
 
-    def fits(self, method: str, path: str, model: str | None, body: str) -> bool:
+    def fits(self, method: str, path: str, model: str | None, body: str, query: str = "") -> bool:
         """Whether a request fits, its number aside."""
         return (
             (self.method is None or self.method.upper() == method)
             and (self.path is None or any(fnmatchcase(path, glob) for glob in _several(self.path)))
+            and (self.query is None or fnmatchcase(query, self.query))
             and (self.model is None or (model is not None and fnmatchcase(model.casefold(), self.model.casefold())))
             and (self.contains is None or self.contains in body)
         )

@@ -8,7 +8,8 @@ out as it came (`native`), under the name that clients see here.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 from math import inf, isfinite
 from typing import Any
@@ -39,9 +40,9 @@ _HIDDEN_INFO = frozenset({"general.name", "tokenizer.chat_template"})
 _CLOUD_STUB = frozenset({"remote_model", "remote_host"})
 _OURS = frozenset({"name", "model", "digest"}) | _CLOUD_STUB
 _LAST_SECOND = 253_402_300_799  # of the year 9999
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _NULL = Raw(b"null")
+_COMPLETION = frozenset({Capability.COMPLETION})
 
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
 _texts = msgspec.json.Decoder(list[str]).decode
@@ -63,16 +64,19 @@ def status() -> bytes:
 def tags(listed: Sequence[Listed], since: float = 0.0) -> bytes:
     """The answer of /api/tags, newest first. `since` (unix seconds) is the time of models that have none."""
     newest_first = sorted(listed, key=lambda one: -int(_modified(one.card, since)))
-    return json_text({"models": [_tag(one.name, one.card, since) for one in newest_first]})
+    # One by one: a list of thousands would be a garbage collector's work before it is a text.
+    entries = [json_text(_tag(one.name, one.card, since)) for one in newest_first]
+    return b'{"models":[%b]}' % b",".join(entries)
 
 
 def ps(loaded: Sequence[tuple[str, LoadedModel]], now: float) -> bytes:
     """The answer of /api/ps for (listed name, model) pairs, the longest lifetime first. `now` is unix seconds.
 
-    A model that nobody said when it leaves is one that stays.
+    A model that nobody said when it leaves is one that stays. `created_at` is ollama-proxy's: when this was so.
     """
     longest_first = sorted(loaded, key=lambda pair: -_expires(pair[1]))
-    return json_text({"models": [_process(name, model, now) for name, model in longest_first]})
+    told = [_process(name, model, now) for name, model in longest_first]
+    return json_text({"models": told, "created_at": datetime.fromtimestamp(int(now), UTC)})
 
 
 def show(
@@ -127,13 +131,17 @@ def _tag(name: str, card: ModelCard, since: float) -> dict[str, object]:
     entry: dict[str, object] = {
         "name": name,
         "model": name,
-        "modified_at": _local(_modified(card, since)),
+        "modified_at": None,  # its place; most backends tell it themselves
         "size": card.size_bytes or INVENTED_SIZE_BYTES,
         "digest": digest(name, card),
         "details": details,
         "capabilities": _capabilities(card),
     }
-    return _overlaid(entry, _native(card.native))
+    if card.native is not None:
+        _overlaid(entry, _native(card.native))
+    if entry["modified_at"] is None:
+        entry["modified_at"] = _local(_modified(card, since))
+    return entry
 
 
 def _process(name: str, model: LoadedModel, now: float) -> dict[str, object]:
@@ -157,12 +165,15 @@ def _overlaid(entry: dict[str, object], native: Mapping[str, Raw]) -> dict[str, 
     neither does a value of a wrong type: clients refuse the whole list for one of them, that of all other backends too.
     """
     for key, raw in native.items():
-        if key in _OURS or bytes(raw) == b"null" or (key == "size" and bytes(raw) == b"0"):
+        if key in _OURS:
             continue
-        if (fits := _FITS.get(key)) is not None and not fits(bytes(raw)):
+        text = bytes(raw)
+        if text == b"null" or (key == "size" and text == b"0"):
+            continue
+        if (fits := _FITS.get(key)) is not None and not fits(text):
             continue
         own = entry.get(key)
-        if isinstance(own, dict) and bytes(raw)[:1] == b"{":
+        if isinstance(own, dict) and text[:1] == b"{":
             entry[key] = _overlaid(own, _members(raw))
         else:
             entry[key] = raw
@@ -224,7 +235,9 @@ def _native(raw: Raw | None) -> Mapping[str, Raw]:
 
 
 def digest(name: str, card: ModelCard) -> str:
-    """64 hex digits: the backend's own, or a stand-in that changes exactly when the card does."""
+    """64 hex digits: the backend's own, or a stand-in that changes when the card does. Times do not count: vLLM and
+    llama-server tell that of the question.
+    """
     own = (card.digest or "").removeprefix("sha256:").lower()
     if len(own) == 64 and _HEX_DIGITS.issuperset(own):
         return own
@@ -240,7 +253,6 @@ def digest(name: str, card: ModelCard) -> str:
         card.parameter_count,
         card.parameter_size,
         card.quantization,
-        card.created,
     )
     return sha256(json_text(told)).hexdigest()
 
@@ -267,9 +279,13 @@ def parameter_size(count: int | None) -> str:
     return str(count)
 
 
-def _capabilities(card: ModelCard) -> list[str]:
-    able = card.capabilities or frozenset({Capability.COMPLETION})
-    return [capability.value for capability in Capability if capability in able]
+def _capabilities(card: ModelCard) -> Sequence[str]:
+    return _words(card.capabilities or _COMPLETION)
+
+
+@lru_cache(maxsize=1 << len(Capability))  # thousands of models share a few sets; sorting one costs more than all else
+def _words(able: frozenset[Capability]) -> tuple[str, ...]:
+    return tuple(capability.value for capability in Capability if capability in able)
 
 
 # ---- show ----------------------------------------------------------------------------------------------------------
@@ -399,7 +415,7 @@ def _moment(at: float, now: float) -> str:
 def _local(at: float) -> str:
     """With a numeric offset, which also Python before 3.11 reads (Open WebUI parses `expires_at`)."""
     # Vendors that count in milliseconds end up behind the last year there is.
-    return (_EPOCH + timedelta(seconds=min(max(at, 0), _LAST_SECOND))).isoformat()
+    return datetime.fromtimestamp(min(max(at, 0), _LAST_SECOND), UTC).isoformat()
 
 
 __all__ = [

@@ -23,10 +23,11 @@ from arriero.canonical.events import (
 )
 from arriero.canonical.requests import ToolCall
 from arriero.canonical.stream import Bracketer, Folder
-from arriero.dialects.backend_errors import message_of
+from arriero.dialects.backend_errors import NOBODY, error_of, event_of, owned, read_error
 from arriero.dialects.base import WholeAnswer
 from arriero.dialects.ollama.lenient import repaired
-from arriero.errors import BackendBroken, BackendFailed
+from arriero.dialects.quirks import Profile
+from arriero.errors import BackendBroken
 from arriero.wire.framing import MessageTooLong, NdjsonReader
 
 CUT = "the backend's answer ended before it was done"
@@ -103,9 +104,10 @@ def _read(line: bytes) -> _Frame:
 class StreamReader:
     """An NDJSON stream to events. An error line fails it; so does an end without a `done` frame."""
 
-    __slots__ = ("_bracketer", "_calls", "_lines", "_over")
+    __slots__ = ("_bracketer", "_calls", "_lines", "_over", "_profile")
 
-    def __init__(self) -> None:
+    def __init__(self, profile: Profile = NOBODY) -> None:
+        self._profile = profile
         self._lines = NdjsonReader()
         self._bracketer = Bracketer()
         self._calls = False
@@ -160,7 +162,7 @@ class StreamReader:
 
     def _take(self, frame: _Frame, out: list[Event]) -> None:
         if bytes(frame.error) not in _NO_ERROR:
-            self._fail(out, Failed(message_of(b'{"error":%b}' % bytes(frame.error))))
+            self._fail(out, event_of(read_error(None, b'{"error":%b}' % bytes(frame.error), self._profile)))
             return
         bracketer = self._bracketer
         if not bracketer.started:
@@ -196,7 +198,7 @@ class StreamReader:
     def _fail(self, out: list[Event], failed: Failed) -> None:
         if not self._over:
             self._over = True
-            self._bracketer.fail(out, failed)
+            self._bracketer.fail(out, owned(failed, self._profile))
 
 
 def _tool_call(call: _Call) -> ToolCall:
@@ -212,12 +214,12 @@ def _arguments(raw: bytes) -> str:
     return text if text not in ("", "null") else "{}"
 
 
-def decode_whole(body: bytes) -> WholeAnswer:
+def decode_whole(body: bytes, profile: Profile = NOBODY) -> WholeAnswer:
     """The answer of a `stream:false` request. Raises `BackendFailed` for an error in it, else `BackendBroken`."""
     folder = Folder()
-    folder.feed(StreamReader().whole(body))
+    folder.feed(StreamReader(profile).whole(body))
     if folder.failed is not None:
-        raise (BackendBroken if folder.failed.cut or not _says_error(body) else BackendFailed)(folder.failed.message)
+        raise error_of(folder.failed) if _says_error(body) else BackendBroken(folder.failed.message)
     answer = folder.answer
     assert answer is not None, "a reader always ends in Finished or Failed"
     return answer
@@ -230,14 +232,14 @@ def _says_error(body: bytes) -> bool:
         return False
 
 
-def decode_embeddings(body: bytes) -> WholeAnswer:
+def decode_embeddings(body: bytes, profile: Profile = NOBODY) -> WholeAnswer:
     """The answer of /api/embed, or of /api/embeddings from servers that know only the old form."""
     try:
         told = _vectors(body)
     except _FAULTS as error:
         raise BackendBroken(f"the backend sent embeddings that cannot be read: {error}") from None
     if bytes(told.error) not in _NO_ERROR:
-        raise BackendFailed(message_of(body))
+        raise read_error(None, body, profile)
     vectors = told.embeddings
     if vectors is None:
         if told.embedding is None:

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
-from arriero.canonical.events import Answer, Embeddings, Event, Failed, Finished, Reason, Started
+from arriero.canonical.events import Answer, Embeddings, Event, Finished, Reason, Started
 from arriero.canonical.requests import Text
 from arriero.canonical.stream import Folder
-from arriero.dialects.backend_errors import read_error
+from arriero.dialects.backend_errors import NOBODY, error_of
 from arriero.dialects.openai.chunks import (
     EMPTY,
     UNREADABLE,
@@ -26,28 +26,31 @@ from arriero.dialects.openai.chunks import (
     present,
     read_chunk,
 )
-from arriero.dialects.openai.failures import failed
+from arriero.dialects.openai.failures import reported
 from arriero.dialects.openai.stream import Reader, timings_of, usage_of
+from arriero.dialects.quirks import Profile
 from arriero.errors import BackendBroken, BackendError
 
-_TYPE = "backend_error"
 _PLAIN_REASONS: Mapping[str | None, Reason] = {"stop": Reason.STOP, "length": Reason.LENGTH}
 
 
-def decode_answer(body: bytes) -> Answer:
+def decode_answer(body: bytes, profile: Profile = NOBODY) -> Answer:
     """A whole answer of `/chat/completions` or `/completions`. Raises `BackendError` and its kin."""
     try:
         chunk = read_chunk(body)
     except NotJson as error:
         raise BackendBroken(f"the backend's answer is not JSON: {error}") from None
     if present(chunk.error):
-        raise _reported(failed(bytes(chunk.error)), body)
+        raise reported(body, profile)
     if chunk.choices is None:
-        raise _no_answer(body, "choices")
+        raise _no_answer(body, "choices", profile)
     if (plain := _plain(chunk)) is not None:
         return plain
+    for choice in chunk.choices:
+        if choice.message is not None:
+            choice.delta = None  # Perplexity sends an empty one beside the message
     out: list[Event] = []
-    reader = Reader()
+    reader = Reader(profile)
     reader.chunk(chunk, out)
     reader.finish(out)
     folder = Folder()
@@ -55,7 +58,7 @@ def decode_answer(body: bytes) -> Answer:
     if folder.failed is not None:
         if folder.failed.status == 502:
             raise BackendBroken(folder.failed.message)
-        raise _reported(folder.failed, body)
+        raise error_of(folder.failed)
     answer = folder.answer
     assert answer is not None
     return answer
@@ -98,16 +101,16 @@ class _Vectors(Struct):
 _vectors = msgspec.json.Decoder(_Vectors).decode
 
 
-def decode_embeddings(body: bytes) -> Embeddings:
+def decode_embeddings(body: bytes, profile: Profile = NOBODY) -> Embeddings:
     """A whole answer of `/embeddings`, in the order of the inputs. Raises `BackendError` and its kin."""
     try:
         found = _vectors(body)
     except UNREADABLE as error:
         raise BackendBroken(f"the backend's embeddings cannot be read: {error}") from None
     if present(found.error):
-        raise _reported(failed(bytes(found.error)), body)
+        raise reported(body, profile)
     if found.data is None:
-        raise _no_answer(body, "data")
+        raise _no_answer(body, "data", profile)
     listed = found.data
     order = [item.index for item in listed]
     # By index, never by position; unless the indexes say nothing (all missing, or all 0).
@@ -126,16 +129,11 @@ def _floats(embedding: tuple[float, ...] | str) -> tuple[float, ...]:
         raise BackendBroken(f"the backend's embeddings are not base64 of float32: {error}") from None
 
 
-def _reported(failure: Failed, body: bytes) -> BackendError:
-    """The error that a body with status 200 tells, as if it had come with the status it deserves."""
-    return read_error(failure.status, body, _TYPE)
-
-
-def _no_answer(body: bytes, key: str) -> BackendError:
+def _no_answer(body: bytes, key: str, profile: Profile) -> BackendError:
     try:
         value = loosely(body)
     except NotJson:
         value = None
     if isinstance(value, dict) and any(word in value for word in ("message", "detail", "msg")):
-        return _reported(failed(body), body)
+        return reported(body, profile)
     return BackendBroken(f"the backend's answer has no {key}")

@@ -1,18 +1,21 @@
 """Lists of models: `/v1/models` as clients read it, and the lists of backends with what they truly tell.
 
 Nothing is guessed from a model's name. Entries that make no sense are passed over; a body that is no list is an error.
+A list may be as long as an answer may be: its entries are read one by one, and no more of them than `MAX_MODELS`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from math import inf
-from typing import Any
+from typing import Any, assert_never
+from urllib.parse import parse_qsl, urlsplit
 
-from msgspec import Struct
+import msgspec
+from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from arriero.canonical.catalog import Capability, Listed, ModelCard
-from arriero.dialects.openai.chunks import NotJson, loosely
-from arriero.dialects.profiles import Profile
+from arriero.dialects.openai.chunks import EMPTY, UNREADABLE, NotJson, loosely
+from arriero.dialects.quirks import Paging, Profile
 from arriero.errors import BackendBroken
 from arriero.wire.jsontext import json_text
 
@@ -27,49 +30,191 @@ def write_models(models: Iterable[Listed], since: float = 0.0) -> bytes:
 
     `since` (unix seconds) is the time of models that have none.
     """
-    return json_text({"object": "list", "data": [_entry(listed, since) for listed in models]}) + b"\n"
+    return b'{"object":"list","data":[' + b",".join([_written(listed, since) for listed in models]) + b"]}\n"
 
 
 def write_model(listed: Listed, since: float = 0.0) -> bytes:
     """`GET /v1/models/{id}`."""
-    return json_text(_entry(listed, since)) + b"\n"
+    return _written(listed, since) + b"\n"
 
 
-def _entry(listed: Listed, since: float) -> _Entry:
+_OWN = ("id", "object", "created", "owned_by")
+"""The fields that every entry has, in arriero's words."""
+
+
+def _written(listed: Listed, since: float) -> bytes:
     card = listed.card
     created = card.created if card.created is not None else int(card.modified_at or since)
-    return {"id": listed.name, "object": "model", "created": created, "owned_by": card.owned_by or "library"}
+    text = json_text({"id": listed.name, "object": "model", "created": created, "owned_by": card.owned_by or "library"})
+    return text if card.beyond is None else text[:-1] + b"," + bytes(card.beyond)[1:]
 
 
 # ---- of backends ---------------------------------------------------------------------------------------------------
 
 
+MAX_MODELS = 100_000
+"""Models of one list that are read; nobody has more, and each costs memory."""
+
+MAX_BEYOND_BYTES = 8192
+"""Of what an entry tells besides; one that tells more is listed without it."""
+
+_MAX_COMMAS = 2_000_000
+"""Of a body that has more, no list of its entries is made; five thousand models of OpenRouter's have a fifth."""
+
+_LOOSE_BYTES = 4 * 1024 * 1024
+"""A body that only the slow reader can read may be this long."""
+
+
+class Page(Struct, frozen=True):
+    """One page of a list. `entries` is how many it had, sensible or not; `next` the query of the next one, if any."""
+
+    cards: tuple[ModelCard, ...]
+    entries: int = 0
+    next: Mapping[str, str] | None = None
+
+
 def read_models(body: bytes, profile: Profile) -> tuple[ModelCard, ...]:
+    """The models of a list that is whole. Raises `BackendBroken` for a body that is no list."""
+    return read_page(body, profile).cards
+
+
+def read_page(body: bytes, profile: Profile, before: int = 0) -> Page:
     """The models of a backend's list, each id once, in its order. Raises `BackendBroken` for a body that is no list.
 
-    Read are OpenAI's form and its relatives: a bare array (Together), `models` instead of `data` (LM Studio's own API),
-    and `data: null` for an empty list (Ollama).
+    Read are OpenAI's form and its relatives: a bare array (Together), `models` instead of `data` (LM Studio's own API,
+    Cohere), and `data: null` for an empty list (Ollama). `before` is how many entries the pages before had.
     """
+    top = _top(body)
+    listed = top.data if isinstance(top.data, list) else top.models
+    if listed is None:
+        if top.data is False:
+            raise BackendBroken("the backend's model list is no list")
+        return Page(())
+    cards: dict[str, ModelCard] = {}
+    for entry in listed[:MAX_MODELS]:
+        card = _card(_entry(entry), profile)
+        if card is not None:
+            cards.setdefault(card.id, card)
+    return Page(tuple(cards.values()), len(listed), _next(top, profile.paging, before + len(listed)))
+
+
+class _Top(Struct):
+    """The outer object. Of `data` and `models`: a list, `None` for null, `False` for anything else and for nothing."""
+
+    data: list[Any] | bool | None = False
+    models: list[Any] | None = None
+    links: Any = None
+    has_more: Any = None
+    last_id: Any = None
+    next_page_token: Any = None
+    total_count: Any = None
+
+
+class _RawTop(Struct):
+    data: Raw = EMPTY
+    models: Raw = EMPTY
+    links: Any = None
+    has_more: Any = None
+    last_id: Any = None
+    next_page_token: Any = None
+    total_count: Any = None
+
+
+_raw_top = msgspec.json.Decoder(_RawTop).decode
+_raws = msgspec.json.Decoder(list[Raw]).decode
+_object_of = msgspec.json.Decoder(dict[str, Any]).decode
+_any_of = msgspec.json.Decoder().decode
+
+
+def _top(body: bytes) -> _Top:
+    if body.count(b",") > _MAX_COMMAS:
+        raise BackendBroken("the backend's model list is longer than any list of models")
+    try:
+        if body.lstrip()[:1] == b"[":
+            return _Top(_raws(body))
+        raw = _raw_top(body)
+        data, models = _list_or(raw.data), _list_or(raw.models)
+        return _Top(
+            data,
+            models if isinstance(models, list) else None,
+            raw.links,
+            raw.has_more,
+            raw.last_id,
+            raw.next_page_token,
+            raw.total_count,
+        )
+    except UNREADABLE:
+        # A lone surrogate, bytes that are no UTF-8: rare, so the slow way is good enough. Or no list at all.
+        return _loose_top(body)
+
+
+def _list_or(raw: Raw) -> "list[Any] | bool | None":
+    text = bytes(raw).lstrip()
+    if text[:1] == b"[":
+        return list(_raws(raw))
+    return None if text == b"null" else False
+
+
+def _loose_top(body: bytes) -> _Top:
+    if len(body) > _LOOSE_BYTES:
+        raise BackendBroken("the backend's model list is not JSON")
     try:
         value = loosely(body)
     except NotJson as error:
         raise BackendBroken(f"the backend's model list is not JSON: {error}") from None
-    if isinstance(value, dict):
-        listed = value.get("data", value.get("models", False))
-        if listed is None and isinstance(value.get("models"), list):
-            listed = value["models"]
-    else:
-        listed = value
-    if listed is None:
-        return ()
-    if not isinstance(listed, list):
-        raise BackendBroken("the backend's model list is no list")
-    cards: dict[str, ModelCard] = {}
-    for entry in listed:
-        card = _card(entry, profile)
-        if card is not None:
-            cards.setdefault(card.id, card)
-    return tuple(cards.values())
+    if isinstance(value, list) or value is None:
+        return _Top(value)
+    if not isinstance(value, dict):
+        return _Top()
+    data, models = value.get("data", False), value.get("models")
+    return _Top(
+        data if isinstance(data, list) or data is None else False,
+        models if isinstance(models, list) else None,
+        *(value.get(name) for name in ("links", "has_more", "last_id", "next_page_token", "total_count")),
+    )
+
+
+def _entry(entry: object) -> object:
+    """An entry as a value: a list of raw ones is read one by one."""
+    if not isinstance(entry, Raw):
+        return entry
+    try:
+        return _object_of(entry)
+    except UNREADABLE:
+        pass
+    try:
+        return loosely(bytes(entry))
+    except NotJson:
+        return None
+
+
+def _next(top: _Top, paging: Paging | None, seen: int) -> Mapping[str, str] | None:
+    """What to ask for next. Of a link only the query is taken: it never leads to another host or path."""
+    match paging:
+        case None:
+            return None
+        case Paging.LINK:
+            link = top.links.get("next") if isinstance(top.links, dict) else None
+            if isinstance(link, str) and link:
+                return _query(link)
+            if isinstance(top.links, dict) and "next" in top.links:
+                return None  # it says itself that this was the last one
+            return {"offset": str(seen)} if type(top.total_count) is int and seen < top.total_count else None
+        case Paging.AFTER:
+            last = top.last_id
+            return {"after_id": last} if top.has_more is True and isinstance(last, str) and last else None
+        case Paging.TOKEN:
+            token = top.next_page_token
+            return {"page_token": token} if isinstance(token, str) and token else None
+        case _:
+            assert_never(paging)
+
+
+def _query(link: str) -> Mapping[str, str] | None:
+    try:
+        return dict(parse_qsl(urlsplit(link).query)) or None
+    except ValueError:
+        return None
 
 
 def _card(entry: object, profile: Profile) -> ModelCard | None:
@@ -84,8 +229,7 @@ def _card(entry: object, profile: Profile) -> ModelCard | None:
     meta = _object(entry, "meta")  # llama-server
     input_price, output_price = _prices(_object(entry, "pricing"), profile.price_keys)
     return ModelCard(
-        # Google's ids carry the path of its own API, which its chat endpoint does not need.
-        id=id.removeprefix("models/") if profile.name == "google" else id,
+        id=id.removeprefix(profile.id_prefix),
         capabilities=_capabilities(entry),
         context_length=_context_length(entry, top, meta, profile),
         max_output_tokens=_count(top, "max_completion_tokens")
@@ -103,7 +247,20 @@ def _card(entry: object, profile: Profile) -> ModelCard | None:
         quantization=_quantization(entry, meta),
         input_price=input_price,
         output_price=output_price,
+        beyond=_beyond(entry) if profile.title else None,
     )
+
+
+_PROSE = frozenset({*_OWN, "description"})
+
+
+def _beyond(entry: _Entry) -> Raw | None:
+    """What a vendor's entry tells that every entry does not. Descriptions stay out: they are the longest."""
+    try:
+        text = msgspec.json.encode({key: value for key, value in entry.items() if key not in _PROSE})
+    except UnicodeEncodeError:  # a lone surrogate
+        return None
+    return Raw(text) if 2 < len(text) <= MAX_BEYOND_BYTES else None
 
 
 def _prices(pricing: _Entry, keys: tuple[str, str, float] | None) -> tuple[float | None, float | None]:
@@ -145,9 +302,20 @@ def _context_length(entry: _Entry, top: _Entry, meta: _Entry, profile: Profile) 
     instances = entry.get("loaded_instances")
     if isinstance(instances, list) and instances and isinstance(instances[0], dict):
         found = _count(_object(instances[0], "config"), "context_length") or found
+    if found is None and (lengths := [_count(served, "context_length") for served in _served(entry)]):
+        # Hugging Face's router: any of those who serve the model may get the request.
+        found = min((length for length in lengths if length), default=None)
     # OpenRouter: the model's length, and what the provider in front grants of it.
     granted = _count(top, "context_length")
     return min(found, granted) if found and granted else found or granted
+
+
+def _served(entry: _Entry) -> list[_Entry]:
+    """Those who serve a model now, where a list of `providers` tells."""
+    providers = entry.get("providers")
+    if not isinstance(providers, list):
+        return []
+    return [one for one in providers if isinstance(one, dict) and one.get("status") in (None, "live")]
 
 
 # ---- capabilities --------------------------------------------------------------------------------------------------
@@ -175,6 +343,20 @@ def _capabilities(entry: _Entry) -> _Capabilities:
         return _of_lmstudio(kind, told)
     if isinstance(told, dict) and any(isinstance(flag, bool) for flag in told.values()):
         return _of_mistral(told)
+    return _of_embedders(entry)
+
+
+def _of_embedders(entry: _Entry) -> _Capabilities:
+    """Models that only embed, in Cohere's words and Fireworks'.
+
+    Of the others these lists say nothing of thinking, and a set without it would deny it.
+    """
+    endpoints = _words(entry.get("endpoints"))
+    if "embed" in endpoints and "chat" not in endpoints:
+        return frozenset({Capability.EMBEDDING})
+    kind = _text(entry, "kind") or ""
+    if kind.startswith("EMBEDDING") and entry.get("supports_chat") is not True:
+        return frozenset({Capability.EMBEDDING})
     return None
 
 

@@ -65,7 +65,7 @@ def encode_chat(request: Request, target: Target) -> Outbound:
                 body["top_logprobs"] = request.top_logprobs
         else:
             dropped.append("logprobs")
-    return _outbound("/chat/completions", body, request, dropped)
+    return _outbound("/chat/completions", body, request, target, dropped)
 
 
 def encode_completion(request: Request, target: Target) -> Outbound:
@@ -89,7 +89,7 @@ def encode_completion(request: Request, target: Target) -> Outbound:
             body["logprobs"] = max(request.top_logprobs or 0, 1)
         else:
             dropped.append("logprobs")
-    return _outbound("/completions", body, request, dropped)
+    return _outbound("/completions", body, request, target, dropped)
 
 
 def encode_embed(request: Request, target: Target) -> Outbound:
@@ -104,15 +104,18 @@ def encode_embed(request: Request, target: Target) -> Outbound:
     if request.dimensions is not None and request.dimensions > 0 and profile.dimensions is not None:
         # Not named where the vendor has no word for it: the gateway cuts the vectors itself.
         body[profile.dimensions] = request.dimensions
-    return _outbound("/embeddings", body, request, [])
+    return _outbound("/embeddings", body, request, target, [])
 
 
-def _outbound(path: str, body: _Body, request: Request, dropped: list[str]) -> Outbound:
+def _outbound(path: str, body: _Body, request: Request, target: Target, dropped: list[str]) -> Outbound:
+    profile = target.profile
     if request.extra:
-        _extra(body, request, dropped)
+        _extra(body, request, profile, dropped)
     if request.runner:
         # Load-time options are chosen by the backend's operator; the client should know that its own do not count.
         dropped.extend(request.runner)
+    if profile.model_path:
+        path = profile.path_of(path, target.model)
     try:
         return Outbound(path, _encode(body), tuple(dropped))
     except UnicodeEncodeError:
@@ -259,10 +262,17 @@ def _think(body: _Body, think: Think, target: Target, dropped: list[str]) -> Non
 # ---- what the dialect has no field for -----------------------------------------------------------------------------
 
 
-def _extra(body: _Body, request: Request, dropped: list[str]) -> None:
-    """Unknown fields of an OpenAI client travel on; those of another dialect mean nothing here and are named."""
+def _extra(body: _Body, request: Request, profile: Profile, dropped: list[str]) -> None:
+    """Unknown fields of an OpenAI client travel on.
+
+    Those of another dialect mean nothing here and are named, but for the ones that are this vendor's own words.
+    """
     if request.dialect != "openai":
-        dropped.extend(request.extra)
+        for key, value in request.extra.items():
+            if key in profile.carried:
+                body[key] = value
+            else:
+                dropped.append(key)
         return
     for key, value in request.extra.items():
         if key in _UNANSWERABLE:

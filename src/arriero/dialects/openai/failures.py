@@ -1,4 +1,4 @@
-"""Errors inside an answer that began with 200: from any of the shapes seen to one `Failed`.
+"""Errors inside an answer that began with 200: from any of the shapes seen to the error tree, or to one `Failed`.
 
 The status is guessed here, from what the error says of itself; the text is chosen as for an error answer proper, so
 that a vendor's words on the gateway's credentials stay away from clients in mid-stream too.
@@ -7,8 +7,10 @@ that a vendor's words on the gateway's credentials stay away from clients in mid
 from typing import Any
 
 from arriero.canonical.events import Failed
-from arriero.dialects.backend_errors import read_error
+from arriero.dialects.backend_errors import NOBODY, event_of, read_error
 from arriero.dialects.openai.chunks import NotJson, loosely
+from arriero.dialects.quirks import Profile
+from arriero.errors import BackendError
 
 _STATUS_OF_WORD = {
     "invalid_request_error": 400,
@@ -33,25 +35,27 @@ _STATUS_OF_WORD = {
 """What the words in `type`, `code` and `status` stand for where no number is given."""
 
 
-def failed(payload: bytes) -> Failed:
-    """The failure that `payload` tells: an `error` value, a whole body that holds one, or plain text."""
+def reported(payload: bytes, profile: Profile = NOBODY) -> BackendError:
+    """The error that `payload` tells, as if it had come with the status it deserves: an `error` value, a whole body
+    that holds one, or plain text.
+    """
     try:
         value = loosely(payload)
     except NotJson:
-        return _failed(502, payload)
+        return read_error(None, payload, profile)
     if isinstance(value, str):
-        return _failed(502, value.encode(errors="replace"))
-    return _failed(_status(value), payload)
+        return read_error(None, value.encode(errors="replace"), profile)
+    return read_error(_status(value), payload, profile)
 
 
-def _failed(status: int, payload: bytes) -> Failed:
-    error = read_error(status, payload, "backend_error")
-    return Failed(error.message, error.status)
+def failed(payload: bytes, profile: Profile = NOBODY) -> Failed:
+    """The same as the last event of a stream."""
+    return event_of(reported(payload, profile))
 
 
-def _status(value: Any) -> int:
+def _status(value: Any) -> int | None:
     if not isinstance(value, dict):
-        return 502
+        return None
     # The outer object sometimes holds the number: {"error": {...}, "status_code": 429}.
     places = [value["error"], value] if isinstance(value.get("error"), dict) else [value]
     for place in places:
@@ -66,4 +70,4 @@ def _status(value: Any) -> int:
             found = place.get(key)
             if isinstance(found, str) and found.lower() in _STATUS_OF_WORD:
                 return _STATUS_OF_WORD[found.lower()]
-    return 502
+    return None

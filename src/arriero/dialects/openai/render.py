@@ -149,8 +149,8 @@ class ChatEncoder:
                     out.append(self._chunk(b'"content":"","tool_calls":' + wire, now_ns))
                 case Finished():
                     self._finish(event, now_ns, out)
-                case Failed(message, status):
-                    out.append(b"data: " + envelope(message, status, "backend_error") + b"\n\n")
+                case Failed(message, status, _, type):
+                    out.append(b"data: " + envelope(message, status, type) + b"\n\n")
                 case Started() | PartStarted() | PartEnded() | PartDelta():
                     pass
                 case _:
@@ -207,8 +207,8 @@ class CompletionEncoder:
                     out.append(self._chunk({"text": "", "index": 0, "finish_reason": REASONS[event.reason]}, now_ns))
                     out.append(_usage_chunk(self._head, self._context, event))
                     out.append(b"data: [DONE]\n\n")
-                case Failed(message, status):
-                    out.append(b"data: " + envelope(message, status, "backend_error") + b"\n\n")
+                case Failed(message, status, _, type):
+                    out.append(b"data: " + envelope(message, status, type) + b"\n\n")
                 case Started() | PartStarted() | PartEnded() | PartDelta():
                     pass
                 case _:

@@ -24,6 +24,7 @@ from arriero.canonical.events import (
 )
 from arriero.canonical.requests import ToolCall
 from arriero.canonical.stream import Bracketer
+from arriero.dialects.backend_errors import NOBODY, owned, told
 from arriero.dialects.openai.calls import BadCall, Calls
 from arriero.dialects.openai.chunks import (
     UNREADABLE,
@@ -39,6 +40,7 @@ from arriero.dialects.openai.chunks import (
     read_chunk,
 )
 from arriero.dialects.openai.failures import failed
+from arriero.dialects.quirks import Profile
 from arriero.wire.framing import MessageTooLong, Sse, SseReader
 
 REASONS = {
@@ -59,9 +61,10 @@ _CUT = Failed("the backend's answer was cut off before its end", cut=True)
 class Reader:
     """Chunks to events: what a stream and a whole answer have in common."""
 
-    __slots__ = ("_bracketer", "_calls", "_finish", "_said", "_timings", "_usage", "ended", "over")
+    __slots__ = ("_bracketer", "_calls", "_finish", "_said", "_timings", "_usage", "ended", "over", "profile")
 
-    def __init__(self) -> None:
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
         self._bracketer = Bracketer()
         self._calls = Calls()
         self._finish: str | None = None
@@ -74,7 +77,7 @@ class Reader:
     def chunk(self, chunk: Chunk, out: list[Event]) -> None:
         """The events of one chunk."""
         if chunk.error and present(chunk.error):
-            return self.fail(failed(bytes(chunk.error)), out)
+            return self.fail(failed(bytes(chunk.error), self.profile), out)
         bracketer = self._bracketer
         if not bracketer.started:
             bracketer.start(out, chunk.id, chunk.model)
@@ -84,7 +87,7 @@ class Reader:
             self._timings = chunk.timings
         if chunk.x_groq is not None:
             if present(chunk.x_groq.error):
-                return self.fail(failed(bytes(chunk.x_groq.error)), out)
+                return self.fail(failed(bytes(chunk.x_groq.error), self.profile), out)
             self._usage = chunk.x_groq.usage or self._usage
         said = False
         for choice in chunk.choices or ():
@@ -103,7 +106,7 @@ class Reader:
     def _choice(self, choice: Choice, out: list[Event]) -> bool:
         """The events of one choice; whether it brought any content."""
         if choice.error and present(choice.error):
-            self.fail(failed(bytes(choice.error)), out)
+            self.fail(failed(bytes(choice.error), self.profile), out)
             return True
         said = False
         logprobs = _logprobs(choice.logprobs) if choice.logprobs else ()
@@ -159,7 +162,8 @@ class Reader:
             return
         if self._finish == "error":
             # OpenRouter ends a failed generation so; normally the error itself came before.
-            return self.fail(Failed("the backend ended its answer with an error"), out)
+            message = told(self.profile, None, "the backend ended its answer with an error")
+            return self.fail(Failed(message), out)
         try:
             calls: list[ToolCall] = self._calls.finish()
         except BadCall as error:
@@ -180,7 +184,7 @@ class Reader:
     def fail(self, failure: Failed, out: list[Event]) -> None:
         """The answer ends in an error; only the first counts."""
         if not self.over:
-            self._bracketer.fail(out, failure)
+            self._bracketer.fail(out, owned(failure, self.profile))
             self.over = True
 
 
@@ -189,9 +193,9 @@ class StreamDecoder:
 
     __slots__ = ("_reader", "_sse")
 
-    def __init__(self) -> None:
+    def __init__(self, profile: Profile = NOBODY) -> None:
         self._sse = SseReader()
-        self._reader = Reader()
+        self._reader = Reader(profile)
 
     def feed(self, data: bytes) -> list[Event]:
         """The events that `data` completes."""
@@ -220,7 +224,7 @@ class StreamDecoder:
             return
         data = message.data
         if message.event is not None and message.event == b"error":
-            return reader.fail(failed(data), out)
+            return reader.fail(failed(data, reader.profile), out)
         try:
             chunk = read_chunk(data)
         except NotJson:
@@ -233,21 +237,21 @@ class StreamDecoder:
             return
         if chunk.choices is None and chunk.usage is None and chunk.x_groq is None and not present(chunk.error):
             # A ping, or an error in another form: no answer has begun with it.
-            failure = _unusual(data)
+            failure = _unusual(data, reader.profile)
             if failure is not None:
                 reader.fail(failure, out)
             return
         reader.chunk(chunk, out)
 
 
-def _unusual(data: bytes) -> Failed | None:
+def _unusual(data: bytes, profile: Profile) -> Failed | None:
     """An error that has no `error` key: `{"object": "error", "message": ...}` (vLLM), `{"detail": ...}` (FastAPI)."""
     try:
         value = loosely(data)
     except NotJson:
         return None
     if value.get("object") == "error" or value.get("type") == "error" or ("detail" in value and "id" not in value):
-        return failed(data)
+        return failed(data, profile)
     return None
 
 

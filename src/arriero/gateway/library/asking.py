@@ -36,6 +36,7 @@ async def relay(
 
     def head_of(head: Head, relayed: bool) -> Headers:
         on_head(head)
+        errand.status = head.status
         return heads.to_client(head, backend.private) + errand.marks
 
     attempt = Attempt(
@@ -52,6 +53,7 @@ async def relay(
         if error is not None and not attempt.told:
             if whole or not lane.started:
                 raise error
+            errand.error = error
             attempt.tell(error)
     finally:
         place.release(None)
@@ -120,6 +122,7 @@ class Chorus:
         if error is not None:
             if not lane.started:
                 raise error
+            self._errand.error = error
             lane.write(self._errand.dialect.write_stream_error(error))
             lane.finish()
         elif self._stream:

@@ -7,7 +7,7 @@ from msgspec import Struct
 from arriero.backends.base import Backend, Place
 from arriero.backends.http.call import Call, Head, Headers
 from arriero.dialects.base import Dialect
-from arriero.errors import BackendError, BackendRefused, ModelMissing
+from arriero.errors import ArrieroError, BackendError, BackendRefused, ModelMissing
 from arriero.gateway import heads
 from arriero.gateway.answering import read_error
 from arriero.gateway.entry import Entry
@@ -21,13 +21,18 @@ JSON = (b"content-type", b"application/json")
 
 
 class Errand(Struct):
-    """`targets` are those that are asked, empty as long as nobody is. `seen`: the listings show what was done."""
+    """`targets` are those that are asked, empty as long as nobody is. `seen`: the listings show what was done. `model`,
+    `status` and `error` are for the log: of what, what the client was told, and why it came to nothing.
+    """
 
     inbound: Inbound
     lane: Lane
     dialect: Dialect
     targets: Mapping[str, Entry] = {}
     seen: bool = False
+    model: str | None = None
+    status: int | None = None
+    error: ArrieroError | None = None
 
     def go_to(self, targets: Mapping[str, Entry]) -> None:
         """These are asked: none of them is closed, wherever the fleet goes meanwhile, until `end`."""
@@ -39,6 +44,17 @@ class Errand(Struct):
         """Nobody is asked any more."""
         for entry in self.targets.values():
             entry.errands -= 1
+
+    @property
+    def outcome(self) -> Outcome:
+        """What is known by now, for the log."""
+        return Outcome(
+            model=self.model,
+            backend=",".join(self.targets) or None,
+            attempts=len(self.targets),
+            status=self.status,
+            error=self.error,
+        )
 
     @property
     def marks(self) -> Headers:

@@ -12,8 +12,6 @@ import asyncio
 import re
 from collections.abc import Sequence
 
-import structlog
-
 from arriero.backends.http.call import Head
 from arriero.dialects.base import Dialect
 from arriero.errors import (
@@ -21,7 +19,8 @@ from arriero.errors import (
     ArrieroError,
     BackendUnreachable,
     BadRequest,
-    Blame,
+    ClientGone,
+    InternalError,
     ModelNotFound,
 )
 from arriero.gateway.answering import error_answer
@@ -61,7 +60,8 @@ TARGETS = b"x-arriero-backend"
 DONE = {PULL: "pulled", CREATE: "created", COPY: "copied", DELETE: "deleted"}
 """What is said of those who did it. These are the operations that change what is listed."""
 
-log = structlog.get_logger("arriero.library")
+MAKING = (PULL, CREATE, COPY)
+"""After these a model has a name that it had not."""
 
 _BLOBS = "/api/blobs/"
 _DIGEST = re.compile(r"sha256[:-][0-9a-fA-F]{64}")
@@ -84,34 +84,34 @@ class Library:
         errand = Errand(inbound, lane, self._dialect)
         try:
             await self._carry(errand)
+            errand.status = errand.status or 200
         except ArrieroError as error:
             self._tell(errand, error)
         except asyncio.CancelledError:
             if not lane.gone:
                 raise
             task.uncancel()
+            errand.error = ClientGone("the client closed the connection")
+        except Exception:
+            errand.error = InternalError("a fault of arriero")  # the border above logs and tells it
+            raise
         finally:
             lane.on_gone = lane.on_pause = lane.on_resume = None
             errand.end()
+            operation = inbound.path.split("/")[2]
+            roster = self._roster
+            roster.journal.note(errand.outcome, inbound, roster.wall_ns(), self._dialect.name, operation, None)
             if errand.targets and inbound.path in DONE and not errand.seen:
                 # Also where it has failed: half of it may have been done.
                 self._look_again(tuple(errand.targets))
 
     def _tell(self, errand: Errand, error: ArrieroError) -> None:
-        lane = errand.lane
-        say = log.info if error.blame is Blame.CLIENT else log.warning
-        say(
-            "library operation failed",
-            request_id=errand.inbound.request_id,
-            path=errand.inbound.path,
-            backends=list(errand.targets),
-            status=error.status,
-            error=error.message,
-        )
+        lane, errand.error = errand.lane, error
         if lane.started:
             lane.abort()
             return
-        answer, wait = error_answer(self._dialect, error, False)
+        answer, wait = error_answer(self._dialect, error, False, errand.inbound.door)
+        errand.status = answer.status
         reply(lane, answer.status, ((b"content-type", answer.content_type), *errand.marks, *wait), answer.body)
 
     async def _carry(self, errand: Errand) -> None:
@@ -127,6 +127,9 @@ class Library:
             await self._blob(errand, path.removeprefix(_BLOBS))
             return
         asked = READ[path](inbound.body)
+        errand.model = asked.model
+        if path in MAKING:
+            self._roster.check_admitted(asked.destination or asked.model)  # else it would be there, and nobody sees it
         match path:
             case "/api/pull":
                 if chosen is None:
@@ -202,6 +205,7 @@ class Library:
         self._placed.put(digest, [name for name, error in outcomes.items() if error is None])
         errors = [error for error in outcomes.values() if error is not None]
         status = 200 if not errors else 404 if any(error.status == 404 for error in errors) else 502
+        errand.status = status
         reply(errand.lane, status, errand.marks, b"")
 
     async def _upload(self, errand: Errand, digest: str) -> None:
@@ -221,7 +225,8 @@ class Library:
         if error is not None:
             raise error
         known = all(isinstance(answer, Head) and answer.status == 200 for answer in answers.values())
-        reply(errand.lane, 200 if known else 201, errand.marks, b"")
+        errand.status = 200 if known else 201
+        reply(errand.lane, errand.status, errand.marks, b"")
 
     # ---- push, copy and delete -------------------------------------------------------------------------------------
 
