@@ -25,6 +25,7 @@ from arriero.backends.base import Backend
 from arriero.canonical.catalog import LoadedModel, ModelCard
 from arriero.dialects.ollama import DIALECT
 from arriero.dialects.ollama.catalog import read_tags
+from arriero.dialects.profiles import profile_of
 from arriero.gateway.choice import Choice, Routing
 from arriero.gateway.entry import Seat
 from arriero.gateway.lane import Inbound
@@ -82,6 +83,7 @@ class Listing:
     """A backend of which only the lists are asked."""
 
     kind = "ollama"
+    profile = profile_of("ollama")
     library = has_memory = True
     curated = silent = False
     broken: Mapping[str, str] = MappingProxyType({})

@@ -22,8 +22,36 @@ def test_the_whole() -> None:
         "lab      openai  http://10.0.0.6/v1     not reachable [Errno 111]  -\n"
         "local    engine  this machine           ready                      1: arriero-demo:latest\n"
         "Try:  curl http://127.0.0.1:11434/api/chat -d "
-        '\'{"model":"arriero-demo","messages":[{"role":"user","content":"Why is the sky blue?"}]}\'\n'
+        '\'{"model":"qwen3:4b","messages":[{"role":"user","content":"Why is the sky blue?"}]}\'\n'
     )
+
+
+@pytest.mark.parametrize(
+    ("addresses", "first"),
+    [
+        ((HERE,), "http://127.0.0.1:11434"),
+        ((HERE, Address("::1", 11434)), "http://127.0.0.1:11434, http://[::1]:11434"),
+    ],
+)
+def test_who_is_reached_from_here_alone_says_no_more(addresses: tuple[Address, ...], first: str) -> None:
+    assert render_start(addresses, [], color=False).splitlines()[:-1] == [f"arriero {__version__} listens on {first}"]
+
+
+@pytest.mark.parametrize(
+    ("addresses", "first"),
+    [
+        ([Address("0.0.0.0", 80)], "http://127.0.0.1:80 and port 80 of every other address of this machine"),
+        ([Address("::", 80)], "http://127.0.0.1:80 and port 80 of every other address of this machine"),
+        ([HERE, Address("10.0.0.9", 80)], "http://127.0.0.1:11434, http://10.0.0.9:80"),
+        ([Address("gpu1", 80)], "http://gpu1:80"),
+    ],
+)
+def test_who_is_reached_from_elsewhere_says_so_and_who_may_come(addresses: list[Address], first: str) -> None:
+    lines = render_start(addresses, [LOCAL], color=False).splitlines()
+    assert lines[:2] == [
+        f"arriero {__version__} listens on {first}",
+        "Other machines can reach it. Nobody is asked for a key: whoever reaches the port can use every model.",
+    ]
 
 
 def test_a_name_that_nobody_can_read_is_cut_and_not_to_be_tried() -> None:
@@ -47,7 +75,21 @@ def test_nothing_to_try() -> None:
 
 @pytest.mark.parametrize(
     ("backends", "model"),
-    [([GPU, LOCAL], "arriero-demo"), ([GPU], "qwen3:4b"), ([AWAY, GPU], "qwen3:4b"), ([AWAY], None), ([], None)],
+    [
+        ([LOCAL], "arriero-demo"),
+        ([LOCAL._replace(models=("arriero-demo:latest", "mine:latest"))], "arriero-demo"),
+        ([LOCAL._replace(models=("mine:latest",))], "mine:latest"),
+        ([LOCAL, GPU], "qwen3:4b"),
+        ([GPU], "qwen3:4b"),
+        ([AWAY, GPU], "qwen3:4b"),
+        ([GPU._replace(mute=frozenset(["qwen3:4b"])), LOCAL], "llama3:8b"),
+        ([GPU._replace(mute=frozenset(GPU.models)), LOCAL], "arriero-demo"),
+        # What a backend that does not answer is said to have is tried last.
+        ([AWAY._replace(models=("extra",)), LOCAL], "arriero-demo"),
+        ([AWAY._replace(models=("extra",))], "extra"),
+        ([AWAY], None),
+        ([], None),
+    ],
 )
 def test_the_model_to_try(backends: list[BackendLine], model: str | None) -> None:
     assert model_to_try(backends) == model

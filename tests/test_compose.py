@@ -18,7 +18,8 @@ from arriero.config.schema import RoutingConfig
 from arriero.errors import ArrieroError
 from arriero.filters.rules import Clamp
 from arriero.gateway.choice import Retrying
-from arriero.gateway.entry import Seat, Told
+from arriero.gateway.entry import Seat
+from arriero.gateway.told import Told
 from arriero.routing.decide import Rules
 from arriero.routing.names import Patterns
 from support.engine import eventually
@@ -203,7 +204,7 @@ SEATS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     (OLLAMA, {"check_timeout": 9}),
     (OLLAMA, {"models_interval": 9}),
     (OLLAMA, {"models": {"include": ["a*"]}}),
-    (OPENAI, {"extra_models": ["a"]}),
+    ({**OPENAI, "extra_models": ["b"]}, {"extra_models": ["a"]}),
     (SCRIPTED, {"priority": 7}),
 ]
 
@@ -218,7 +219,8 @@ MAKINGS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     (OLLAMA, {"check_path": "/healthy"}),
     (OPENAI, {"profile": "generic"}),
     (OPENAI, {"query": {"api-version": "2024-10-21"}}),
-    # Of a vendor without a list they say whether there is anything to ask for.
+    # They say whether there has to be a list.
+    (OPENAI, {"extra_models": ["a"]}),
     ({**OPENAI, "profile": "perplexity"}, {"extra_models": ["sonar"]}),
     (OLLAMA, {**OPENAI, "name": "gpu"}),
     ({"name": "local", "kind": "engine"}, {"keep_alive": 9}),

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 from arriero.config import Config, EngineConfig, OllamaConfig
+from arriero.config.backends import OpenAIConfig
 from arriero.config.members import Host
 from arriero.probe import ProbeResult, probe
 from support.answering import Answer, answering
@@ -15,6 +16,29 @@ def test_each_backend_is_asked(tmp_path: Path) -> None:
     assert first == ProbeResult("a", "ollama", good, ("a:1",))
     assert (second.name, second.models) == ("b", ())
     assert second.error
+
+
+def test_models_that_the_operator_names_are_told_with_the_others() -> None:
+    models = Answer(b'{"data":[{"id":"a"},{"id":"b"}]}', headers={"Content-Type": "application/json"})
+    with answering({"/v1/models": models}) as server, answering({}) as other:
+        lists, lacks = (f"http://127.0.0.1:{port}/v1" for port in (server.port, other.port))
+        backends = (
+            OpenAIConfig(name="lists", url=lists, extra_models=("b", "c")),
+            OpenAIConfig(name="lacks", url=lacks, extra_models=("x",)),
+            OpenAIConfig(name="vendor", url=lacks, profile="perplexity", extra_models=("sonar", "sonar-pro")),
+            OpenAIConfig(name="nothing", url=lacks, profile="perplexity"),
+        )
+        *answered, nothing = probe(Config(backends=backends))
+    assert answered == [
+        ProbeResult("lists", "openai", lists, ("a", "b", "c")),
+        ProbeResult("lacks", "openai", lacks, ("x",)),
+        ProbeResult("vendor", "openai", lacks, ("sonar", "sonar-pro")),
+    ]
+    assert (nothing.models, nothing.error) == (
+        (),
+        "Perplexity has no list of its models: none is offered until they are named in extra_models of the backend "
+        "nothing",
+    )
 
 
 def test_an_engine_without_models(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ async def test_the_start_table_goes_to_stdout_and_the_log_to_stderr(tmp_path: Pa
         await asyncio.to_thread(until, lambda: "gpt-x" in running.printed)
         assert f"listens on {running.url}" in running.printed
         assert re.search(r"lab +openai +http://127\.0\.0\.1:\d+\S* +ready +1: gpt-x", running.printed)
-        lines = [json.loads(line) for line in running.log.splitlines()]
+        lines = running.lines
     assert [line["event"] for line in lines] == ["backend answers"]
     assert {"level", "timestamp", "backend", "models"} <= lines[0].keys()
 

@@ -54,11 +54,11 @@ OllaConfig = Annotated[
 ]
 
 
-Host = Annotated[str | None, typer.Option(help="Address to listen on [127.0.0.1].")]
-Port = Annotated[str | None, typer.Option(metavar="NUMBER", help="Port to listen on [11434].")]
+Host = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Address to listen on (default: 127.0.0.1).")]
+Port = Annotated[str | None, typer.Option(metavar="NUMBER", help="Port to listen on (default: 11434).")]
 ApiKey = Annotated[
     str | None,
-    typer.Option(metavar="KEY", help="Key of a backend with the OpenAI API; one of OpenRouter (sk-or-...) is its."),
+    typer.Option(metavar="KEY", help="Key of a backend with the OpenAI API; one with sk-or- is OpenRouter's."),
 ]
 BaseUrl = Annotated[str | None, typer.Option(metavar="URL", help="URL of that backend, with /v1.")]
 Capabilities = Annotated[
@@ -70,14 +70,20 @@ Models = Annotated[
 ]
 ModelsFilter = Annotated[
     str | None,
-    typer.Option(metavar="FILE", help='File of the models that are shown; "" shows all [./models-filter.txt].'),
+    typer.Option(
+        metavar="FILE", help='File of the models that are shown; "" shows all (default: ./models-filter.txt).'
+    ),
 ]
 ModelsDir = Annotated[str | None, typer.Option(metavar="DIR", help="Model store of the engine.")]
 DemoModel = Annotated[
-    bool | None, typer.Option("--demo-model/--no-demo-model", help="Offer the built-in demo model [yes].")
+    bool | None, typer.Option("--demo-model/--no-demo-model", help="Offer the built-in demo model (default: yes).")
 ]
-Reload = Annotated[bool | None, typer.Option("--reload", help="Take up changes of the configuration at once [yes].")]
-LogLevel = Annotated[str | None, typer.Option(metavar="LEVEL", help="debug, info, warning, error, critical [info].")]
+Reload = Annotated[
+    bool | None, typer.Option("--reload", help="Take up changes of the configuration at once (default: yes).")
+]
+LogLevel = Annotated[
+    str | None, typer.Option(metavar="LEVEL", help="debug, info, warning, error, critical (default: info).")
+]
 
 
 @app.command()
@@ -142,7 +148,7 @@ def check(
     reload: Reload = None,
     log_level: LogLevel = None,
     everything: Annotated[bool, typer.Option("--all", help="Show settings that have their default, too.")] = False,
-    probe: Annotated[bool, typer.Option("--probe/--no-probe", help="Ask each backend for its models [yes].")] = True,
+    probe: Annotated[bool, typer.Option("--probe/--no-probe", help="Ask each backend for its models.")] = True,
 ) -> None:
     """Check the configuration, show each setting with its origin, and ask each backend for its models.
 
@@ -262,13 +268,17 @@ def _print_settings(loaded: Loaded, everything: bool) -> None:
     from arriero.config.filter_file import summary
     from arriero.config.listing import facts, rows
 
-    shown = [row for row in rows(loaded) if everything or row.origin != "default" or row.name.startswith("server.")]
+    shown = [row for row in rows(loaded) if everything or row.origin != "default"]
+    path, unusable = loaded.config.models.filter_file, loaded.filter_problem is not None
     print(f"File: {loaded.file or 'none'}")
-    print(f"Filter: {summary(loaded.config.models.filter_file, loaded.filter)}")
+    print(f"Filter: {summary(path, loaded.filter, missing=loaded.filter_missing, unusable=unusable)}")
     if loaded.providers:
         _print_table(("provider", "what", "value", "origin"), facts(loaded))
         print()
-    _print_table(("setting", "value", "origin"), shown)
+    if shown:
+        _print_table(("setting", "value", "origin"), shown)
+    else:
+        print("Every setting has its default; --all shows them.")
     if loaded.candidates:
         names = ", ".join(f"{server.name} ({getattr(server, 'url', '')})" for server in loaded.candidates)
         print(f"Looked for when arriero starts: {names}")

@@ -23,16 +23,18 @@ from arriero.config import (
 )
 from arriero.config.backends import BackendConfig
 from arriero.config.members import address_of
+from arriero.config.strategies import fallback_of, word_of
 from arriero.dialects import ollama, openai
 from arriero.dialects.base import Dialect
 from arriero.dialects.profiles import profile_of
 from arriero.errors import ArrieroError
 from arriero.filters import rules
 from arriero.gateway.choice import Retrying, Routing
-from arriero.gateway.entry import Seat, Told
+from arriero.gateway.entry import Seat
 from arriero.gateway.exchange import Policy
 from arriero.gateway.queue import Queue
 from arriero.gateway.roster import Bylaws, Roster
+from arriero.gateway.told import Told
 from arriero.routing.breaker import BreakerRule
 from arriero.routing.decide import Rules
 from arriero.routing.model_filter import EVERYTHING, ModelFilter
@@ -43,6 +45,7 @@ from arriero.server.access import Access, is_loopback, own_names
 from arriero.server.app import App, Limits, Settled
 from arriero.server.catalog import Catalog
 from arriero.server.olla.ui import Audience
+from arriero.server.providers.shapes import Terms
 from arriero.server.rates import RateRule
 
 DIALECTS: Mapping[str, Dialect] = {"ollama": ollama.DIALECT, "openai": openai.DIALECT}
@@ -135,12 +138,8 @@ def making(config: Config, backend: BackendConfig) -> tuple[object, ...]:
 
 
 def _names_models(backend: BackendConfig) -> bool:
-    """Whether the operator names the models of a vendor that has no list of them."""
-    return (
-        isinstance(backend, OpenAIConfig)
-        and profile_of(backend.profile).models_path is None
-        and bool(backend.extra_models)
-    )
+    """Whether the operator names models: then the backend need not have a list of them."""
+    return isinstance(backend, OpenAIConfig) and bool(backend.extra_models)
 
 
 def settle(app: App, config: Config) -> None:
@@ -162,8 +161,8 @@ def settle(app: App, config: Config) -> None:
                 ),
                 policy=policy,
                 started=STARTED,
+                terms=_terms(config),
                 audience=Audience(dashboard.enabled, dashboard.allowed_networks, dashboard.allowed_hosts),
-                environment=config.server.environment,
             ),
             Access(
                 config.server.cors_origins,
@@ -179,6 +178,16 @@ def settle(app: App, config: Config) -> None:
             ),
             policy,
         )
+    )
+
+
+def _terms(config: Config) -> Terms:
+    routing = config.routing
+    return Terms(
+        environment=config.server.environment,
+        routing=word_of(routing.policy),
+        fallback=fallback_of(routing.retry.attempts, routing.retry.where),
+        balances=routing.policy != "priority",
     )
 
 

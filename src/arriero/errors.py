@@ -183,7 +183,7 @@ class NotImplementedHere(ArrieroError):
 
 
 class NoBackend(ArrieroError):
-    """The model is known, and no backend can take the request now."""
+    """No backend can take the request now, or none has told which models it has."""
 
     status = 503
     type = "no_backend"

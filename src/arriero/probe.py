@@ -14,7 +14,9 @@ PROBE_SECONDS = 10.0
 
 
 class ProbeResult(NamedTuple):
-    """What one backend said. `error` is a sentence, `None` if it answered; `models` are its ids."""
+    """What one backend said. `error` is a sentence, `None` if it answered; `models` are its ids, and behind them those
+    that the operator has named.
+    """
 
     name: str
     kind: str
@@ -71,4 +73,5 @@ async def _ask(config: Config, backend: BackendConfig) -> ProbeResult:
         return ProbeResult(backend.name, backend.kind, where, error=f"no answer within {seconds:g} seconds")
     finally:
         await reached.close()
-    return ProbeResult(backend.name, backend.kind, where, tuple(card.id for card in cards))
+    named = getattr(backend, "extra_models", ())
+    return ProbeResult(backend.name, backend.kind, where, tuple(dict.fromkeys((*(card.id for card in cards), *named))))

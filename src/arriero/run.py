@@ -17,7 +17,8 @@ from math import ceil
 import uvicorn
 
 from arriero import logs
-from arriero.banner import BackendLine, render_start
+from arriero.banner import READY, BackendLine, render_start
+from arriero.canonical.catalog import Capability, ModelCard
 from arriero.config import Address, Loaded
 from arriero.errors import ArrieroError
 from arriero.gateway.entry import Entry
@@ -190,18 +191,23 @@ def _bound(sock: socket.socket) -> Address:
 
 
 def _lines(roster: Roster) -> list[BackendLine]:
-    models: dict[str, list[str]] = {}  # those that clients may ask for
+    models: dict[str, list[ModelCard]] = {}  # those that clients may ask for
     for offer in roster.names.offers:
-        models.setdefault(offer.backend, []).append(offer.card.id)
+        models.setdefault(offer.backend, []).append(offer.card)
     return [_line(entry, models.get(name, ())) for name, entry in roster.entries.items()]
 
 
-def _line(entry: Entry, models: Sequence[str]) -> BackendLine:
-    state = "asking" if entry.state is State.UNKNOWN else "ready" if entry.well else "not reachable"
+def _line(entry: Entry, cards: Sequence[ModelCard]) -> BackendLine:
+    state = "asking" if entry.state is State.UNKNOWN else READY if entry.well else "not reachable"
     return BackendLine(
         name=entry.backend.name,
         kind=entry.backend.kind,
         where=entry.backend.where,
         state=state if entry.error is None else entry.error.message,
-        models=tuple(models),
+        models=tuple(card.id for card in cards),
+        mute=frozenset(card.id for card in cards if not _chats(card)),
     )
+
+
+def _chats(card: ModelCard) -> bool:
+    return card.capabilities is None or Capability.COMPLETION in card.capabilities

@@ -234,9 +234,9 @@ def test_the_key_goes_where_the_vendor_wants_it() -> None:
         (Play(status=502, body="<html><h1>Bad Gateway</h1></html>"), BackendFailed, 502, "Bad Gateway"),
         (Play(status=429, body={"error": {"message": "slow"}}), BackendOverloaded, 429, "slow"),
         (Play(status=503), BackendOverloaded, 503, "scripted 503"),
-        (Play(status=404, body="no"), BackendRefused, 404, "no"),
-        (Play(status=302, headers={"Location": "/x"}), BackendBroken, 502, "HTTP 302"),
-        (Play(body="<html>Log in first</html>"), BackendBroken, 502, "model list"),
+        (Play(status=404, body="no"), BackendRefused, 404, "the list of models is not there"),
+        (Play(status=302, headers={"Location": "/x"}), BackendBroken, 502, r"elsewhere \(HTTP 302 to /x\)"),
+        (Play(body="<html>Log in first</html>"), BackendBroken, 502, r"web page \(Log in first\)"),
         (Play(body="[1"), BackendBroken, 502, "model list"),
         (Play(fault="half_json"), BackendBroken, 502, "model list"),
         (Play(fault="empty"), BackendBroken, 502, "model list"),
@@ -319,8 +319,9 @@ def test_a_key_that_cannot_be_sent_is_not_quoted() -> None:
     assert "5bc6" not in ascii(str(refusal.value))
 
 
-async def test_an_error_that_repeats_the_key_is_told_without_it() -> None:
-    async with ScriptedServer(playing(Play(status=400, body={"error": f"bad key {KEY}"}))) as server:
+@pytest.mark.parametrize("status", [200, 400])
+async def test_an_error_that_repeats_the_key_is_told_without_it(status: int) -> None:
+    async with ScriptedServer(playing(Play(status=status, body={"error": f"bad key {KEY}"}))) as server:
         far = OpenAI(settings(f"{server.address}/v1", api_key=KEY))
         with pytest.raises(BackendError) as refusal:
             await far.list_models()

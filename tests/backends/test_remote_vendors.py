@@ -15,7 +15,14 @@ from arriero.backends.scripted import Script, ScriptedServer
 from arriero.backends.scripted.script import Play, Rule, When
 from arriero.dialects.profiles import profile_of
 from arriero.dialects.quirks import Paging, Profile
-from arriero.errors import BackendBroken, BackendError, BackendFailed, BackendUnauthorized, BackendUnconfigured
+from arriero.errors import (
+    BackendBroken,
+    BackendError,
+    BackendFailed,
+    BackendRefused,
+    BackendUnauthorized,
+    BackendUnconfigured,
+)
 
 SECONDS = 20.0
 KEY = "sk-very-secret"
@@ -132,6 +139,9 @@ async def test_pages_that_bring_nothing_new_end_the_list() -> None:
         assert [(line["log_level"], line["event"], line["backend"], line["models"]) for line in logs] == [
             ("warning", "a model list has no end; what came is kept", "far", 2)
         ]
+        with structlog.testing.capture_logs() as logs:
+            assert await ids_of(backend) == ["a", "b"]
+        assert logs == []  # each check finds it again
 
 
 async def test_pages_for_ever_end_after_so_many() -> None:
@@ -195,10 +205,10 @@ async def test_the_list_at_the_host_with_a_key_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("play", "error", "words"),
     [
-        (Play(body="<html><h1>Sign in</h1></html>"), BackendBroken, "model list is not JSON"),
+        (Play(body="<html><h1>Sign in</h1></html>"), BackendBroken, r"web page \(Sign in\): look at its url"),
         (Play(body={"data": 5}), BackendBroken, "model list is no list"),
-        (Play(body=""), BackendBroken, "model list is not JSON"),
-        (Play(body={"error": {"message": "no such route"}}), BackendBroken, "model list is no list"),
+        (Play(body=""), BackendBroken, "model list is empty"),
+        (Play(body={"error": {"message": "no such route"}}), BackendFailed, "API error: no such route"),
         (Play(body="[" + "1," * 3_000_000 + "1]"), BackendBroken, "longer than any list of models"),
         (Play(body=" " * (33 * 1024 * 1024)), BackendBroken, "33554432"),
         (Play(body="[" * 100_000), BackendBroken, "model list is not JSON"),
@@ -251,10 +261,53 @@ async def test_no_list_and_nothing_named_is_the_operators_to_mend() -> None:
         with pytest.raises(BackendUnconfigured) as raised:
             await backend.list_models()
         assert raised.value.message == (
-            "Perplexity has no list of what can be asked for here: name the models in extra_models of the backend far"
+            "Perplexity has no list of its models: none is offered until they are named in extra_models of the backend"
+            " far"
         )
         assert (raised.value.type, raised.value.status) == ("configuration_error", 503)
         assert list(server.requests) == []
+
+
+NOWHERE = Rule(Play(status=404, body={"detail": "Not Found"}), When(path="/base/v1/models"))
+
+
+@pytest.mark.parametrize(("status", "words"), [(404, "Not Found"), (405, "Method Not Allowed")])
+async def test_a_list_that_is_not_there_is_said_to_be_so(status: int, words: str) -> None:
+    async with vendor("generic", Rule(Play(status=status, body={"detail": words}))) as (_, backend):
+        for look in (backend.list_models, backend.check):
+            with pytest.raises(BackendRefused) as raised:
+                await look()
+            assert (raised.value.status, raised.value.message) == (
+                status,
+                f"the list of models is not there (HTTP {status} at /base/v1/models): look at its url,"
+                " or name its models with -m or in extra_models",
+            )
+
+
+async def test_where_models_are_named_a_server_needs_no_list() -> None:
+    async with vendor("generic", NOWHERE, models_named=True) as (server, backend):
+        with structlog.testing.capture_logs() as logged:
+            await backend.check()
+            assert (await backend.list_models(), await backend.list_models()) == ((), ())
+        assert [line["event"] for line in logged] == ["backend has no list of models; those that are named are offered"]
+        assert asked(server) == ["/base/v1/models"] * 3
+    async with vendor("generic", Rule(Play(status=500)), models_named=True) as (_, backend):
+        with pytest.raises(BackendFailed):
+            await backend.list_models()
+
+
+async def test_a_server_without_ollamas_list_may_speak_openais_api() -> None:
+    async with ScriptedServer(Script(rules=(Rule(Play(status=404, body="404 page not found")),))) as server:
+        backend = Ollama(RemoteSettings(name="far", url=server.address, profile=profile_of("ollama")))
+        with pytest.raises(BackendRefused) as raised:
+            await backend.list_models()
+        await backend.close()
+    assert (raised.value.status, raised.value.type, raised.value.message) == (
+        404,
+        "ollama_error",
+        "the list of models is not there (HTTP 404 at /api/tags): look at its url; who speaks OpenAI's API is of kind "
+        "openai",
+    )
 
 
 # ---- Ollama's cloud --------------------------------------------------------------------------------------------------

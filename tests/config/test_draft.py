@@ -1,10 +1,12 @@
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from arriero.config import ConfigError
 from arriero.config.draft import Draft, expanded
-from arriero.config.environment import Origin
+from arriero.config.environment import Found, Origin
+from arriero.config.values import parse_whole_within
 
 FLAG = Origin("flag", "--x")
 HERE, HOME = Path("/here"), Path("/home/me")
@@ -51,11 +53,19 @@ def test_a_problem_names_the_place_that_was_given_with_the_value() -> None:
     with pytest.raises(ConfigError) as caught:
         draft.finish()
     assert caught.value.problems == (
-        "--x (server.port): is not a whole number",
+        "--x: is not a whole number",
         "other.yaml:3: burst_size: must be at least 1",
         "other.yaml:5: endpoint: is not a URL that starts with http:// or https://",
         "other.yaml:6: filter: is not a list",
     )
+
+
+def test_a_variable_that_cannot_be_read_is_a_problem_that_names_it() -> None:
+    draft = Draft(Path("/"), Path("/"))
+    found = Found("PORT", "high", Origin("environment", "PORT"))
+    assert (draft.read(found._replace(value="7"), int), draft.problems) == (7, [])
+    assert draft.read(found, partial(parse_whole_within, least=1)) is None
+    assert draft.problems == ["PORT: is not a whole number of at least 1"]
 
 
 def test_problems_gathered_before_stop_a_configuration_that_is_valid() -> None:

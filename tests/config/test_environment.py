@@ -96,12 +96,12 @@ def test_log_formats(spelling: str, form: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "warning"),
     [
-        ("DEBUG", "express:*", "DEBUG: is not true or false and is not used"),
-        ("RELOAD", "sometimes", "RELOAD: is not true or false and is not used"),
+        ("DEBUG", "express:*", "DEBUG is neither true nor false: not used"),
+        ("RELOAD", "sometimes", "RELOAD is neither true nor false: not used"),
         (
             "LOG_FORMAT",
             "%(message)s",
-            "LOG_FORMAT: is not one of auto, console, text, plain, pretty, json and is not used",
+            "LOG_FORMAT is not one of auto, console, text, plain, pretty, json: not used",
         ),
     ],
 )

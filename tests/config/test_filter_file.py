@@ -42,7 +42,7 @@ def test_an_empty_file_allows_everything(path: Path) -> None:
 def test_a_file_that_is_not_there_allows_everything_and_is_told(path: Path) -> None:
     for missing in (path, path / "below"):
         warning = f"models.filter_file: there is no file {missing}; every model is allowed"
-        assert read(missing) == FilterFile(EVERYTHING, (warning,))
+        assert read(missing) == FilterFile(EVERYTHING, (warning,), missing=True)
     path.touch()
     below = path / "below"
     assert read(below).warnings == (f"models.filter_file: there is no file {below}; every model is allowed",)
@@ -115,4 +115,6 @@ def test_of_many_faulty_lines_some_are_told(path: Path) -> None:
 def test_its_line_in_a_report(path: Path) -> None:
     assert summary(None, EVERYTHING) == "none"
     assert summary(path, RULES) == f"{path} (1 rule that includes, 1 that excludes)"
+    assert summary(path, EVERYTHING, missing=True) == f"{path} (missing: every model is allowed)"
+    assert summary(path, EVERYTHING, unusable=True) == f"{path} (cannot be read: every model is allowed)"
     assert summary(path, ModelFilter(["a", "b"])) == f"{path} (2 rules that include, 0 that exclude)"

@@ -61,15 +61,11 @@ def test_facts_of_the_providers(tmp_path: Path) -> None:
         Fact("openrouter", "url", "https://openrouter.ai/api/v1", "default"),
         Fact("openrouter", "profile", "openrouter", "default"),
         Fact("openrouter", "api_key", "set", "OPENROUTER_API_KEY"),
-        Fact("openrouter", "priority", "99 (rank 1)", "ollama-proxy's default"),
+        Fact("openrouter", "priority", "99 (rank 1)", "default"),
         Fact("openrouter", "check_interval", "30", "default"),
         Fact("openrouter", "timeout first_byte", "60", ".env: OPENROUTER_TIMEOUT"),
         Fact("openrouter", "timeout idle", "60", ".env: OPENROUTER_TIMEOUT"),
         Fact("openai", "enabled", "no: OPENAI_ENABLED is false", ".env: OPENAI_ENABLED"),
-        Fact("anthropic", "enabled", "no: ANTHROPIC_API_KEY is not set", "-"),
-        Fact("google", "enabled", "no: GOOGLE_API_KEY is not set", "-"),
-        Fact("azure", "enabled", "no: AZURE_API_KEY is not set", "-"),
-        Fact("aws_bedrock", "enabled", "no: AWS_BEARER_TOKEN_BEDROCK is not set", "-"),
         Fact("ollama", "enabled", "yes", "OLLAMA_BASE_URL"),
         Fact("ollama", "url", "http://h", "OLLAMA_BASE_URL"),
         Fact("ollama", "api_key", "not set", "default"),
@@ -78,6 +74,17 @@ def test_facts_of_the_providers(tmp_path: Path) -> None:
         Fact("ollama", "timeout first_byte", "600", "default"),
         Fact("ollama", "timeout idle", "300", "default"),
         Fact("groq", "enabled", "no: GROQ_ENABLED is false", "GROQ_ENABLED"),
+        Fact("others", "enabled", "no: nothing is set for anthropic, google, azure, aws_bedrock", "-"),
+    ]
+
+
+def test_a_provider_that_something_is_set_for_has_its_own_line(tmp_path: Path) -> None:
+    env = {"GOOGLE_ENABLED": "true", "AZURE_API_KEY": "k", "AWS_BEDROCK_SECRET_KEY": "k", "AZURE_TIMEOUT": "9"}
+    assert facts(load(Flags(), env, tmp_path, tmp_path)) == [
+        Fact("google", "enabled", "no: GOOGLE_API_KEY is not set", "-"),
+        Fact("azure", "enabled", "no: AZURE_BASE_URL is not set", "-"),
+        Fact("aws_bedrock", "enabled", "no: AWS_BEARER_TOKEN_BEDROCK is not set", "-"),
+        Fact("others", "enabled", "no: nothing is set for openrouter, openai, anthropic, ollama", "-"),
     ]
 
 
@@ -85,7 +92,7 @@ def test_facts_of_the_files_entries(tmp_path: Path) -> None:
     (tmp_path / "arriero.yaml").write_text(
         "timeouts: {idle: 9}\nbackends:\n  - {name: openai, kind: openai, url: 'http://h/v1', priority: 7}\n"
     )
-    listed = facts(load(Flags(), {"OPENAI_TIMEOUT": "5"}, tmp_path, tmp_path))
+    listed = facts(load(Flags(), {"OPENAI_TIMEOUT": "5", "GOOGLE_API_KEY": "k"}, tmp_path, tmp_path))
     shown = [fact for fact in listed if fact.provider == "openai"]
     assert shown == [
         Fact("openai", "enabled", "yes", "arriero.yaml:3"),
@@ -99,3 +106,5 @@ def test_facts_of_the_files_entries(tmp_path: Path) -> None:
     ]
     named_by_others = Fact("google", "enabled", "no: the file names the backends, and none has this name", "-")
     assert named_by_others in listed
+    rest = "no: nothing is set for openrouter, anthropic, azure, aws_bedrock, ollama"
+    assert listed[-1] == Fact("others", "enabled", rest, "-")

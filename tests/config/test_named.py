@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from arriero.config import Flags, OllamaConfig, OpenAIConfig
-from arriero.config.environment import DEFAULT, Origin
+from arriero.config.environment import Origin
 from arriero.config.named import Understood
 from arriero.config.providers import PROVIDERS, Provider
 from support.config import Place, key_of, names, openai_of
@@ -83,7 +83,7 @@ def test_models_of_nobody(place: Place) -> None:
 
 def test_wrong_capabilities(place: Place) -> None:
     (problem,) = place.fails(Flags(base_url=URL, capabilities=["tool"]))
-    assert problem.startswith("--capabilities (backends[0].models.capabilities.*[1]): is not one of completion, tools,")
+    assert problem.startswith("--capabilities: is not one of completion, tools,")
     assert problem.endswith("; did you mean tools?")
     assert place.fails(env={"OPENAI_BASE_URL": URL, "MODELS": "[a"}) == ["MODELS: is not a JSON list"]
 
@@ -242,8 +242,8 @@ def test_why_each_provider_is_on_or_off(place: Place) -> None:
     assert found["openrouter"] == Understood(provider("openrouter"), None, Origin("environment", "OPENROUTER_API_KEY"))
     refused = Origin(".env", "OPENAI_ENABLED")
     assert found["openai"] == Understood(provider("openai"), "OPENAI_ENABLED is false", refused, refused=True)
-    assert found["google"] == Understood(provider("google"), "GOOGLE_API_KEY is not set", DEFAULT)
-    assert found["azure"].off == "AZURE_BASE_URL is not set"
+    assert found["google"] == Understood(provider("google"), "GOOGLE_API_KEY is not set", unnamed=True)
+    assert found["azure"] == Understood(provider("azure"), "AZURE_BASE_URL is not set")
     assert found["ollama"].off == "neither OLLAMA_ENABLED=true nor OLLAMA_BASE_URL is set"
     assert found["aws_bedrock"].off == "AWS_BEARER_TOKEN_BEDROCK is not set"
 
@@ -259,11 +259,11 @@ def test_ollama_at_arrieros_own_address_is_left_out(place: Place) -> None:
     loaded = place.load(env={"OLLAMA_ENABLED": "true"})
     assert names(loaded) == ["local"]
     assert loaded.warnings == (
-        "OLLAMA_ENABLED: the backend ollama is the address that arriero itself listens on; it is left out; "
+        "OLLAMA_ENABLED leads to arriero itself: the backend ollama is left out; "
         "give arriero another PORT, or Ollama another address",
     )
     (ollama,) = (row for row in loaded.providers if row.provider.name == "ollama")
-    assert ollama.off == "its URL is the address that arriero itself listens on"
+    assert ollama.off == "its URL leads to arriero itself"
 
 
 def test_an_ollama_that_is_switched_off_is_not_looked_for(place: Place) -> None:
@@ -323,7 +323,9 @@ def test_a_dated_version_at_azures_v1_api_is_not_used(place: Place) -> None:
         "OPENAI_API_VERSION": "2024-10-21",
     }
     loaded = place.load(env=env)
-    assert loaded.warnings == ("OPENAI_API_VERSION is not used: the URL is the v1 API's",)
+    assert loaded.warnings == (
+        "OPENAI_API_VERSION is not used: an address that ends in /v1 is that of the API without versions",
+    )
     assert isinstance(loaded.config.backends[0], OpenAIConfig)
     assert loaded.config.backends[0].query == {}
 
@@ -350,9 +352,9 @@ def test_the_documented_sample_of_ollama_proxy_starts(place: Place) -> None:
     assert {backend.timeouts.first_byte for backend in loaded.config.backends[:5]} == {300}
     assert (loaded.config.server.host, loaded.config.server.environment) == ("0.0.0.0", "production")
     assert loaded.warnings == (
-        "azure lists no models of its own: name them in AZURE_DEPLOYMENTS",
+        "azure has no list of its models: none is offered until AZURE_DEPLOYMENTS names them",
         ".env: AWS_BEDROCK_ACCESS_KEY is not used: arriero signs no requests; make a Bedrock API key and put it into "
         "AWS_BEARER_TOKEN_BEDROCK",
-        ".env: OLLAMA_BASE_URL: the backend ollama is the address that arriero itself listens on; it is left out; "
+        ".env: OLLAMA_BASE_URL leads to arriero itself: the backend ollama is left out; "
         "give arriero another PORT, or Ollama another address",
     )

@@ -428,7 +428,7 @@ def test_a_flag_may_add_a_backend(place: Place) -> None:
 
 def test_an_endpoint_that_is_arriero_itself_is_an_error(place: Place) -> None:
     assert fails(place, "server: {host: 0.0.0.0}\n" + ONE.replace("http://h:1", "http://localhost:40114")) == [
-        "config.yaml:2: the backend a is the address that arriero itself listens on"
+        "config.yaml:2: the URL of the backend a leads to arriero itself"
     ]
 
 

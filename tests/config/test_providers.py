@@ -1,7 +1,7 @@
 from urllib.parse import urlsplit
 
 from arriero.config import vendors
-from arriero.config.providers import PROVIDERS, RANKED, RULES, SETTINGS, every_name
+from arriero.config.providers import PROVIDERS, RANKED, RULES, SETTINGS, UNRANKED, every_name, priority_of, rank_of
 
 
 def test_every_provider_has_a_name_and_variables_of_its_own() -> None:
@@ -26,6 +26,11 @@ def test_the_ranks_are_those_of_ollama_proxy() -> None:
         "ollama": 7,
     }
     assert [row.rank for row in RANKED] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_ranks_count_down_where_priorities_count_up() -> None:
+    assert [priority_of(rank) for rank in (1, 7, None, 100, 500)] == [99, 93, 100 - UNRANKED, 0, 0]
+    assert [rank_of(priority_of(rank)) for rank in (1, 7, 100)] == [1, 7, 100]
 
 
 def test_every_vendor_with_a_key_and_an_address_has_a_provider() -> None:

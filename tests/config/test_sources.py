@@ -194,14 +194,12 @@ def test_discovery_can_be_said(place: Place, file: str, found: int) -> None:
 def test_a_variable_that_names_arriero_itself_is_left_out(place: Place) -> None:
     loaded = place.load(env={"OPENAI_BASE_URL": "http://localhost:11434/v1"})
     assert names(loaded) == ["local"]
-    assert loaded.warnings == (
-        "OPENAI_BASE_URL: the backend openai is the address that arriero itself listens on; it is left out",
-    )
+    assert loaded.warnings == ("OPENAI_BASE_URL leads to arriero itself: the backend openai is left out",)
     assert names(place.load(Flags(port=1), {"OPENAI_BASE_URL": "http://localhost:11434/v1"})) == ["openai", "local"]
 
 
 def test_a_file_or_a_flag_that_names_arriero_itself_is_an_error(place: Place) -> None:
-    text = "the backend openai is the address that arriero itself listens on"
+    text = "the URL of the backend openai leads to arriero itself"
     assert place.fails(Flags(base_url="http://127.0.0.1:11434/v1")) == [f"--base-url: {text}"]
     place.file("backends: [{name: a, kind: ollama, url: 'http://[::1]:11434'}]")
     assert place.fails() == [f"arriero.yaml:1: {text.replace('openai', 'a')}"]
@@ -225,8 +223,8 @@ def test_every_problem_at_once(place: Place) -> None:
         "arriero.yaml:3: server.port: is not a whole number",
         "arriero.yaml:5: backends[0].url: is missing",
         "arriero.yaml:5: backends[0].ulr: unknown key; the nearest known one is 'url'",
-        "OLLAMA_KEEP_ALIVE (backends[1].keep_alive): is not a number of seconds or a duration such as 5m or 1h30m",
-        "--log-level (logging.level): is not one of debug, info, warning, error, critical",
+        "OLLAMA_KEEP_ALIVE: is not a number of seconds or a duration such as 5m or 1h30m",
+        "--log-level: is not one of debug, info, warning, error, critical",
         "arriero.yaml:1: servr: unknown key; the nearest known one is 'server'",
     ]
 
@@ -234,17 +232,17 @@ def test_every_problem_at_once(place: Place) -> None:
 def test_a_broken_file_and_a_bad_flag_are_told_together(place: Place) -> None:
     assert place.file("a: [").fails(Flags(port="x")) == [
         "arriero.yaml:1:5: is not YAML: expected the node content, but found '<stream end>'",
-        "--port (server.port): is not a whole number",
+        "--port: is not a whole number",
     ]
 
 
 def test_a_port_that_cannot_be_in_ollama_host_is_a_warning(place: Place) -> None:
     loaded = place.load(env={"OLLAMA_HOST": "h:99999"})
-    assert loaded.warnings == ("OLLAMA_HOST: its port is not a number from 0 to 65535 and is not used",)
+    assert loaded.warnings == ("OLLAMA_HOST has a port that is not a number from 0 to 65535: not used",)
     assert loaded.config.server.addresses == (Address("h", 11434),)
 
 
 def test_a_socks_proxy_in_the_environment_is_a_warning(place: Place) -> None:
     loaded = place.load(env={"ALL_PROXY": "socks5://h:1", "HTTPS_PROXY": "http://u:p@h:2"})
-    assert loaded.warnings == ("ALL_PROXY: is not an HTTP proxy and is not used",)
+    assert loaded.warnings == ("ALL_PROXY is not an HTTP proxy: not used",)
     assert loaded.config.proxy.settings == ProxySettings(https="http://u:p@h:2")

@@ -6,7 +6,18 @@ import pytest
 from arriero.config.draft import Draft
 from arriero.config.environment import Variables
 from arriero.config.schema import Policy
-from arriero.config.strategies import FALLBACKS, STRATEGIES, Fallback, Routing, read_fallback, strategy_of, take
+from arriero.config.strategies import (
+    FALLBACKS,
+    STRATEGIES,
+    Fallback,
+    Routing,
+    Strategy,
+    fallback_of,
+    read_fallback,
+    strategy_of,
+    take,
+    word_of,
+)
 
 
 def taken(env: dict[str, str], routing: object = None, *, with_file: bool = True) -> tuple[Routing, Draft]:
@@ -37,6 +48,30 @@ def test_an_unknown_word_lists_the_known_ones() -> None:
         read_fallback("round_robin")
     with pytest.raises(ValueError, match=r"^is not one of round_robin, least_loaded, .*, manual$"):
         strategy_of("none")
+
+
+@pytest.mark.parametrize("row", STRATEGIES, ids=lambda row: row.word)
+def test_a_policy_is_told_by_its_word(row: Strategy) -> None:
+    assert word_of(row.policy) == row.word
+
+
+def test_a_policy_that_ollama_proxy_has_no_word_for_keeps_its_own() -> None:
+    assert [word_of(policy) for policy in get_args(Policy) if policy not in [row.policy for row in STRATEGIES]] == [
+        "weighted"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("attempts", "where", "word"),
+    [
+        (1, "elsewhere", "none"),
+        (1, "same", "none"),
+        (2, "elsewhere", "next_available"),
+        (3, "same", "retry_same"),
+    ],
+)
+def test_what_follows_a_failure_is_told_by_its_word(attempts: int, where: str, word: str) -> None:
+    assert fallback_of(attempts, where) == word
 
 
 @pytest.mark.parametrize(

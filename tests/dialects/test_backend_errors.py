@@ -14,7 +14,7 @@ from arriero.dialects.backend_errors import (
     read_error,
     told,
 )
-from arriero.dialects.profiles import Profile
+from arriero.dialects.quirks import Profile
 from arriero.errors import (
     BackendBroken,
     BackendError,
@@ -113,12 +113,12 @@ BAD_KEY = b'{"error":{"message":"Incorrect API key provided: sk-abc***xyz"}}'
         (
             401,
             HOUSE,
-            "the backend refused the gateway's credentials for it (HTTP 401) (look at api_key of the backend)",
+            "the backend refuses the gateway's key, HTTP 401 (look at api_key of the backend)",
         ),
         (
             403,
             Profile(name="x", key_variable="X_API_KEY", error_type="house_error"),
-            "the backend forbids the gateway's account this request (HTTP 403) "
+            "the backend forbids the gateway's account this request, HTTP 403 "
             "(look at X_API_KEY, or at api_key of the backend)",
         ),
         (407, HOUSE, "a proxy on the way to the backend wants the gateway's credentials (HTTP 407)"),

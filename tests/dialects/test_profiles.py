@@ -2,7 +2,8 @@
 
 import pytest
 
-from arriero.dialects.profiles import PROFILES, Profile, guess, profile_of
+from arriero.dialects.profiles import PROFILES, guess, profile_of
+from arriero.dialects.quirks import Profile
 from arriero.dialects.servers import SERVERS
 from arriero.dialects.vendors import VENDORS
 

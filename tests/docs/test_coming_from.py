@@ -16,8 +16,9 @@ import typer
 import yaml
 
 from arriero import compose
+from arriero.banner import render_start
 from arriero.cli import app
-from arriero.config import Config
+from arriero.config import Address, Config
 from arriero.config.environment import every_name
 from arriero.config.olla_keys import OTHER_VARIABLES, VARIABLES
 from arriero.config.strategies import FALLBACKS, STRATEGIES
@@ -190,6 +191,13 @@ def test_every_anchor_is_a_heading() -> None:
             headings = re.findall(r"^#+ (.*)$", page(target), re.MULTILINE)
             known = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
             assert anchor in known, (name, target, anchor)
+
+
+def test_the_start_for_everybody_is_as_the_page_has_it() -> None:
+    first, second = render_start([Address("0.0.0.0", 11434)], [], color=False).splitlines()[:2]
+    text = " ".join(prose(PROXY).split())
+    assert f"`{first.partition('11434 ')[2]}`" in text
+    assert second.partition(". ")[2].removesuffix(".").removeprefix("Nobody") in text
 
 
 # ---- and it works ---------------------------------------------------------------------------------------------------

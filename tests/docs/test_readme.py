@@ -7,6 +7,8 @@ import pytest
 
 from arriero import compose
 from arriero.config import Config
+from arriero.dialects.servers import SERVERS
+from arriero.dialects.vendors import VENDORS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -47,3 +49,20 @@ def test_no_row_promises_a_route_that_is_not_there() -> None:
 def test_every_link_leads_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\((?!https?://)([^)#]+)", document.read_text()):
         assert (document.parent / target).exists(), target
+
+
+TITLES = {profile.title.removesuffix(" AI") for profile in VENDORS}
+
+
+def test_the_backends_of_kind_openai_have_every_vendor() -> None:
+    (row,) = re.findall(r"^\| `openai` \|(.*)$", README, re.MULTILINE)
+    named = {name.strip() for name in row.partition("|")[0].split(",")}
+    assert named >= TITLES
+
+
+def test_the_changelog_counts_vendors_and_servers() -> None:
+    text = " ".join((ROOT / "CHANGELOG.md").read_text().split())
+    vendors, names, servers = re.findall(r"Profiles of (\d+) vendors \(([^)]*)\) and (\d+) kinds of servers", text)[0]
+    assert (int(vendors), set(names.split(", "))) == (len(TITLES), TITLES)
+    # The engine is arriero's own, and `generic` is none.
+    assert int(servers) == len({server.name for server in SERVERS} - {"engine", "generic"})

@@ -61,9 +61,9 @@ def names(running: Program) -> list[str]:
 
 def told(running: Program, event: str) -> list[dict[str, Any]]:
     """What the log says with these words, without what every line has."""
-    found = [json.loads(line) for line in running.log.splitlines() if line.startswith("{")]
     usual = ("event", "timestamp", "logger")
-    return [{key: value for key, value in line.items() if key not in usual} for line in found if line["event"] == event]
+    found = [line for line in running.lines if line["event"] == event]
+    return [{key: value for key, value in line.items() if key not in usual} for line in found]
 
 
 # ---- listings and requests -----------------------------------------------------------------------------------------

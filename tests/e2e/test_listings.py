@@ -25,7 +25,7 @@ class Running(NamedTuple):
 def running(tmp_path: Path) -> Iterator[Running]:
     alpha = Host("alpha", tmp_path / "alpha", ["tiny:1b", "big:70b"])
     beta = Host("beta", tmp_path / "beta", ["vendor-x"])
-    checks = {"check_interval": 1, "check_timeout": HANGS}
+    checks = {"check_interval": 0.2, "check_timeout": HANGS}
     backends: list[Mapping[str, Any]] = [
         {"name": "alpha", "kind": "ollama", "url": alpha.url, **checks},
         {"name": "beta", "kind": "openai", "url": f"{beta.url}/v1", "profile": "generic", **checks},

@@ -54,12 +54,7 @@ class House(NamedTuple):
         return line
 
     def _said(self, request_id: str) -> list[dict[str, Any]]:
-        return [line for line in objects(self.program.log) if line.get("request_id") == request_id]
-
-
-def objects(log: str) -> list[dict[str, Any]]:
-    """The lines that are complete."""
-    return [json.loads(line) for line in log.splitlines(keepends=True) if line.endswith("\n")]
+        return [line for line in self.program.lines if line.get("request_id") == request_id]
 
 
 @contextmanager
@@ -196,7 +191,7 @@ def test_a_body_that_is_no_request(quiet: House) -> None:
 
 def test_a_head_that_is_none(quiet: House) -> None:
     def said() -> list[dict[str, Any]]:
-        return [line for line in objects(quiet.program.log) if line.get("error") == "Invalid HTTP request received."]
+        return [line for line in quiet.program.lines if line.get("error") == "Invalid HTTP request received."]
 
     assert b"400 Bad Request" in quiet.program.say(b"nonsense\r\n\r\n")
     until(said)
@@ -268,7 +263,7 @@ def test_lines_of_what_goes_well_can_be_left_out(tmp_path: Path) -> None:
         assert ask(found, "/api/chat", chat("nobody-has-it"), "ill")[0] == 404
         assert found.line("ill")["event"] == "exchange failed"
         assert found.program.stop() == 0
-        assert not [line for line in objects(found.program.log) if line.get("request_id") == "well"]
+        assert not [line for line in found.program.lines if line.get("request_id") == "well"]
 
 
 def test_the_wish_is_taken_up_while_it_runs(tmp_path: Path) -> None:
@@ -290,7 +285,7 @@ def test_the_level_takes_its_spellings(tmp_path: Path, spelling: str) -> None:
         assert ask(found, "/api/chat", chat("nobody-has-it"), "missing")[0] == 404
         assert ask(found, "/api/chat", chat("telltale"), "ill")[0] == 500
         assert found.program.stop() == 0
-        lines = objects(found.program.log)
+        lines = found.program.lines
     assert {line["level"] for line in lines} == {"warning"}
     assert [line["request_id"] for line in lines if line["event"] == "exchange failed"] == ["ill"]
 
@@ -305,7 +300,7 @@ def test_nothing_is_lost_at_the_end(tmp_path: Path, by: signal.Signals) -> None:
         for name in names:
             assert ask(found, "/api/chat", chat("well"), name)[0] == 200
         assert found.program.stop(by) == 0
-        said = [line["request_id"] for line in objects(found.program.log) if line["event"] == "exchange"]
+        said = [line["request_id"] for line in found.program.lines if line["event"] == "exchange"]
     assert said == names
 
 

@@ -103,7 +103,9 @@ def test_host(tmp_path: Path, host: str) -> None:
 
 
 def test_host_where_nothing_is_said(tmp_path: Path) -> None:
-    assert shown(tmp_path, **NAMED)["server.host"] == ("127.0.0.1", "default")
+    assert "server.host" not in shown(tmp_path, **NAMED)
+    told = run(tmp_path, "check", "--all", "--no-probe", **NAMED).stdout
+    assert re.search(r"^server\.host +127\.0\.0\.1 +default *$", told, re.MULTILINE)
 
 
 CAPABLE = "backends.openai.models.capabilities"
@@ -186,12 +188,12 @@ def test_flag_port(tmp_path: Path) -> None:
 
 def test_a_capability_that_is_none(tmp_path: Path) -> None:
     (problem,) = refused(run(tmp_path, "serve", "-c", "tool", **NAMED))
-    assert problem.startswith("arriero: --capabilities ") and problem.endswith("did you mean tools?")
+    assert problem.startswith("arriero: --capabilities: ") and problem.endswith("did you mean tools?")
 
 
 def test_a_url_that_is_none(tmp_path: Path) -> None:
     (problem,) = refused(run(tmp_path, "serve", OPENAI_API_KEY=KEY, OPENAI_BASE_URL="api.example.com"))
-    assert problem.startswith("arriero: OPENAI_BASE_URL ")
+    assert problem.startswith("arriero: OPENAI_BASE_URL: ")
     assert problem.endswith("is not a URL that starts with http:// or https://")
 
 

@@ -77,8 +77,7 @@ class Config:
 
 def lines(running: Program, event: str) -> list[dict[str, Any]]:
     """What the log says with these words."""
-    found = [json.loads(line) for line in running.log.splitlines() if line.startswith("{")]
-    return [line for line in found if line["event"] == event]
+    return [line for line in running.lines if line["event"] == event]
 
 
 class Client(threading.Thread):

@@ -14,15 +14,17 @@ from arriero.dialects.base import ErrorAnswer
 from arriero.dialects.profiles import profile_of
 from arriero.errors import (
     BackendBroken,
+    BackendError,
     BackendFailed,
     BackendOverloaded,
+    BackendRefused,
     BackendTimeout,
     BackendUnauthorized,
     BackendUnreachable,
     Busy,
 )
 from arriero.filters.rules import Rule
-from arriero.gateway.answering import Answering, at_door, error_answer, named, read_error
+from arriero.gateway.answering import Answering, at_door, error_answer, owned, read_error
 from arriero.gateway.door import FRONT, Door
 from arriero.gateway.outcome import Outcome
 from arriero.gateway.pipes import Fold, Gather, Transcode
@@ -116,6 +118,29 @@ def test_a_backends_patience_travels_on(told: bytes | None, seconds: float | Non
     assert (error.message, error.status, error.retry_after) == ("slow down", 429, seconds)
 
 
+@pytest.mark.parametrize(
+    ("head", "told"),
+    [
+        (
+            Head(307, ((b"location", b"https://h/v2"),)),
+            (BackendBroken, 502, "the backend sends its clients elsewhere (HTTP 307 to https://h/v2): look at its url"),
+        ),
+        (
+            Head(200, ((b"content-type", b"text/html"),)),
+            (BackendBroken, 502, "the backend answers with a web page (slow down): look at its url"),
+        ),
+        (Head(400, ()), (BackendRefused, 400, "OpenRouter API error: 400 Bad Request: slow down")),
+        # Bytes that nobody can read are nobody's words.
+        (Head(400, ((b"content-encoding", b"gzip"),)), (BackendRefused, 400, "OpenRouter API error: 400 Bad Request")),
+    ],
+)
+def test_an_answer_that_is_none_says_what_to_look_at(head: Head, told: tuple[type[BackendError], int, str]) -> None:
+    backend = OpenAI(RemoteSettings(name="v", url="http://h/v1", profile=profile_of("openrouter")))
+    error = read_error(DIALECTS["openai"], backend, head, b"slow down")
+    assert (type(error), error.status, error.message) == told
+    assert error.type == "openrouter_error"
+
+
 def test_a_backends_own_words_stand_where_they_may_and_the_wait_beside_them() -> None:
     failed = BackendFailed("boom", status=503, retry_after=2.1)
     failed.verbatim = (b"application/json", b'{"error":"own"}')
@@ -142,6 +167,6 @@ def test_a_backend_that_cannot_be_reached_is_a_502_at_ollas_doors_alone() -> Non
 
 def test_an_error_that_has_no_word_of_its_own_gets_its_backends() -> None:
     backend = OpenAI(RemoteSettings(name="v", url="http://h/v1", profile=profile_of("openrouter")))
-    assert named(BackendBroken("cut"), backend).type == "openrouter_error"
-    assert named(BackendTimeout("late"), backend).type == "network_error"
-    assert named(BackendOverloaded("slow down", status=429), backend).type == "rate_limited"
+    assert owned(BackendBroken("cut"), backend).type == "openrouter_error"
+    assert owned(BackendTimeout("late"), backend).type == "network_error"
+    assert owned(BackendOverloaded("slow down", status=429), backend).type == "rate_limited"

@@ -86,6 +86,39 @@ class Ends:
         return only
 
 
+async def test_a_good_head_without_an_answer_is_read_as_an_error() -> None:
+    lane = KeptLane()
+    one = Attempt(
+        lane,
+        choose=lambda head: None,
+        head_of=lambda head, relayed: (),
+        read_error=lambda head, body: BackendBroken(f"{head.status} {body.decode()}"),
+        stream_error=said,
+        relay_errors=True,
+    )
+    ends = Ends(one)
+    one.on_head(OK)
+    one.on_body(b"Log ")
+    one.on_body(b"in")
+    one.on_end()
+    error = ends.result()
+    assert (type(error), error and error.message) == (BackendBroken, "200 Log in")
+    assert (lane.started, one.told) == (False, False)
+
+
+async def test_what_cannot_be_read_because_it_is_compressed_is_called_so() -> None:
+    lane = KeptLane()
+    one = attempt(lane, pipe=Broken())
+    ends = Ends(one)
+    one.on_head(Head(200, ((b"content-encoding", b"gzip"),)))
+    one.on_body(b"\x1f\x8b")
+    error = ends.result()
+    assert error is not None and not lane.started
+    assert error.message == (
+        "the backend compresses its answer (gzip) though it was asked not to: look at what stands before it"
+    )
+
+
 async def test_nothing_is_said_before_the_first_byte() -> None:
     lane = KeptLane()
     one = attempt(lane)

@@ -172,6 +172,16 @@ async def test_an_unknown_model_with_a_fallback_is_no_error() -> None:
         await Asked(await fleet(Plain("one", "x")), routing).find("big")
 
 
+async def test_a_model_that_nobody_could_look_up_has_a_fallback_too() -> None:
+    away, local = Plain("away"), Plain("local", "small")
+    away.list_answer, local.curated = BackendUnreachable("refused"), True
+    roster = await fleet(away, local)
+    request = await Asked(roster, Routing(fallback={"big": ["small"]})).find("big")
+    assert (request.take(), request.outcome.fallback) == ("local/small: only", True)
+    with pytest.raises(BackendUnreachable):
+        await Asked(roster, Routing(fallback={"big": ["nowhere"]})).find("big")
+
+
 async def test_only_so_many_fallbacks_are_read() -> None:
     roster = await fleet(Plain("one", "last"))
     names = ["nope"] * MAX_FALLBACKS

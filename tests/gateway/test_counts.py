@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.gateway.counts import AtBackend, BackendCount, Cell, Count, DialectCount, ModelCount, Trouble, percentile
+from arriero.gateway.counts import (
+    AtBackend,
+    BackendCount,
+    Cell,
+    Count,
+    DialectCount,
+    ModelCount,
+    Trouble,
+    percentile,
+    summed,
+)
 
 
 class Homes:
@@ -18,15 +28,10 @@ class Homes:
         self.backend = BackendCount()
         self.model = ModelCount()
         self.pair = AtBackend()
+        self.path = Count()
+        self.trouble = Trouble()
 
-    def cell(
-        self,
-        *,
-        placed: bool = True,
-        failed: bool | None = False,
-        relayed: bool | None = True,
-        endpoint: Count | None = None,
-    ) -> Cell:
+    def cell(self, *, placed: bool = True, failed: bool | None = False, relayed: bool | None = True) -> Cell:
         """Whole answers at the first attempt; `failed` is the backend's failure as well."""
         return Cell(
             self.total,
@@ -44,7 +49,10 @@ class Homes:
             relayed=relayed,
             translated="",
             streamed=False,
-            endpoint=endpoint,
+            endpoint=self.path,
+            trouble=self.trouble,
+            error=("backend_error", "backend") if failed else None,
+            again=0 if placed else 1,
         )
 
     def requests(self) -> list[tuple[int, int, int]]:
@@ -71,12 +79,13 @@ def add(cell: Cell, times: int, *, ms: float, at: int = 1) -> Cell:
 # ---- cells ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_cell_adds_to_its_path_where_that_is_counted() -> None:
-    homes, path = Homes(), Count()
-    add(homes.cell(endpoint=path), 2, ms=50.0, at=7).settle()
-    add(homes.cell(endpoint=path, failed=True), 1, ms=20.0, at=9).settle()
-    assert (path.requests, path.failures, path.answers, path.total_ms, path.last_at) == (3, 1, 2, 100.0, 9.0)
-    assert (homes.total.requests, homes.total.failures) == (3, 1)
+def test_a_cell_adds_to_its_path_and_to_the_trouble() -> None:
+    homes = Homes()
+    add(homes.cell(), 2, ms=50.0, at=7).settle()
+    add(homes.cell(placed=False, failed=True), 3, ms=20.0, at=9).settle()
+    path = homes.path
+    assert (path.requests, path.failures, path.answers, path.total_ms, path.last_at) == (5, 3, 2, 100.0, 9.0)
+    assert (homes.trouble.errors, homes.trouble.retries) == ({("backend_error", "backend"): 3}, 3)
 
 
 def test_trouble_adds_up() -> None:
@@ -158,6 +167,39 @@ def test_the_share_of_successes(ends: Sequence[tuple[int, bool | None]], success
     for times, failed in ends:
         count.end(times, failed)
     assert (count.success, count.successes) == (success, successes)
+
+
+def test_the_share_of_failures_is_of_all_requests() -> None:
+    count = Count()
+    assert count.error_rate is None
+    count.end(3, False)
+    count.end(1, True)
+    count.end(4, None)
+    assert count.error_rate == 0.125
+
+
+def test_several_counts_as_one() -> None:
+    homes = Homes()
+    add(homes.cell(), 2, ms=50.0, at=7).settle()
+    add(homes.cell(failed=True), 1, ms=20.0, at=9).settle()
+    add(homes.cell(failed=None), 4, ms=10.0, at=8).settle()
+    whole = summed([homes.total, homes.path, Count()])
+    assert {name: getattr(whole, name) for name in Count.__slots__} == {
+        "requests": 14,
+        "failures": 2,
+        "gone": 8,
+        "answers": 4,
+        "total_ms": 200.0,
+        "min_ms": 50.0,
+        "max_ms": 50.0,
+        "received_bytes": 140,
+        "prompt_tokens": 28,
+        "completion_tokens": 42,
+        "last_at": 9.0,
+    }
+    assert [getattr(summed([]), name) for name in Count.__slots__] == [
+        getattr(Count(), name) for name in Count.__slots__
+    ]
 
 
 def test_failures_in_a_row_since_the_last_success() -> None:

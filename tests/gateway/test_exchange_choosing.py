@@ -8,9 +8,10 @@ from typing import Any
 
 from arriero.canonical.catalog import Capability
 from arriero.gateway.choice import Retrying, Routing
-from arriero.gateway.entry import Seat, Told
+from arriero.gateway.entry import Seat
 from arriero.gateway.exchange import Policy
 from arriero.gateway.roster import Bylaws
+from arriero.gateway.told import Told
 from arriero.routing.breaker import BreakerRule
 from arriero.routing.decide import Rules
 from arriero.routing.fleet import State

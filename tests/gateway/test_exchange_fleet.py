@@ -10,10 +10,11 @@ import pytest
 
 from arriero.backends.http.call import Headers, Timeouts
 from arriero.gateway.choice import Retrying, Routing
-from arriero.gateway.entry import Seat, Told
+from arriero.gateway.entry import Seat
 from arriero.gateway.exchange import Policy
 from arriero.gateway.queue import Queue
 from arriero.gateway.roster import Bylaws
+from arriero.gateway.told import Told
 from arriero.routing.breaker import BreakerRule, Phase, phase
 from arriero.routing.decide import Rules
 from arriero.routing.fleet import Speed, State

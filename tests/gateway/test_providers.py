@@ -29,6 +29,7 @@ FLEET = entries(
     backend("gpu2", kind="ollama", profile="ollama"),
     backend("gpt", profile="openai"),
     backend("lab", profile="vllm"),
+    backend("other"),
     backend("aws", profile="bedrock"),
     backend("local", kind="engine"),
 )
@@ -66,8 +67,20 @@ def test_a_backends_own_name_is_stronger() -> None:
 
 
 def test_a_kind_is_meant_where_no_vendor_is() -> None:
-    fleet_ = entries(backend("lab", profile="vllm"), backend("other"), backend("gpu", kind="ollama"))
+    fleet_ = entries(
+        backend("lab", profile="vllm"),
+        backend("other"),
+        backend("gpu", kind="ollama"),
+        backend("router", profile="openrouter"),
+    )
     assert named("openai", fleet_) == ("lab", "other")
+    assert [type_of(entry) for entry in fleet_.values()] == ["vllm", "openai", "ollama", "openrouter"]
+
+
+@pytest.mark.parametrize("profile", ["openrouter", "groq", "azure", "anthropic"])
+def test_no_vendor_stands_for_another_one(profile: str) -> None:
+    fleet_ = entries(backend("vendor", profile=profile), backend("local", kind="engine"))
+    assert named("openai", fleet_) == ()
 
 
 def test_a_vendor_with_several_wires_is_one_provider() -> None:
@@ -97,6 +110,7 @@ def test_words_that_could_not(word: str) -> None:
         ("gpu1", "ollama"),
         ("gpt", "openai"),
         ("lab", "vllm"),
+        ("other", "openai"),
         ("aws", "aws_bedrock"),
         ("local", "engine"),
     ],
@@ -163,6 +177,11 @@ async def test_an_alias_begins_with_the_model_that_the_preferred_have() -> None:
         ["router/openai/gpt-4o", "gpu/mine"],
         ["router/openai/gpt-4o"],
     )
+
+
+async def test_a_vendor_that_is_not_here_is_no_preference() -> None:
+    roster = await fleet(backend("router", "x", profile="openrouter"), backend("gpu", "x", kind="ollama"))
+    assert told(await meaning("x", "openai", roster, None)) == (["router/x", "gpu/x"], [])
 
 
 async def test_everybody_is_no_preference() -> None:

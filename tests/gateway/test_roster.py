@@ -17,8 +17,9 @@ from arriero.errors import (
     ModelNotFound,
 )
 from arriero.gateway import roster as module
-from arriero.gateway.entry import Failure, Seat, Told
+from arriero.gateway.entry import Failure, Seat
 from arriero.gateway.roster import MAX_USED, Bylaws, Roster
+from arriero.gateway.told import Told
 from arriero.routing.fleet import Member, State
 from support.gateway import Played, gateway, http
 from support.plain import Lists, Plain, seated
@@ -101,6 +102,31 @@ async def test_a_disk_that_does_not_answer_holds_up_no_list(monkeypatch: pytest.
     assert (ids(roster), disk.asked) == (["new", "a"], ["list", "list"])
 
 
+async def test_who_hangs_is_waited_for_a_moment_when_somebody_wants_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it says then counts when it has said it."""
+    monkeypatch.setattr(module, "BACK_SECONDS", 0.01)
+    monkeypatch.setattr(module, "RECHECK_SECONDS", 0.0)
+    said = asyncio.Event()
+
+    async def hangs() -> tuple[ModelCard, ...]:
+        await said.wait()
+        return (ModelCard(id="a"),)
+
+    one = plain("one", listing("a"))
+    roster = Roster(seated(one, seat=Seat(check_timeout=5.0)))
+    await roster.refresh()
+    entry = roster.entries["one"]
+    entry.state = State.OFFLINE
+    one.list_answer = one.check_answer = hangs
+    await roster.recheck(roster.names.offers)
+    assert entry.state.value == "offline"
+    said.set()
+    monkeypatch.setattr(module, "BACK_SECONDS", 5.0)
+    await roster.recheck(roster.names.offers)
+    assert entry.state.value == "healthy"
+    await roster.close()
+
+
 async def test_a_backend_without_an_interval_is_asked_once() -> None:
     """0 seconds between two looks means no further look, not one after the other."""
     asked = 0
@@ -169,6 +195,32 @@ async def test_an_unknown_name_makes_everybody_be_asked_again() -> None:
         await roster.resolve("new")  # asked a moment ago: a client that guesses names must not cause a storm
     now[0] = 10.0
     assert (await roster.resolve("new"))[0].card.id == "new"
+    await roster.close()
+
+
+async def test_who_hangs_holds_up_no_question_for_a_name_that_nobody_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked again all the same: its answer counts when it comes."""
+    monkeypatch.setattr(module, "MISS_SECONDS", 0.0)
+    monkeypatch.setattr(module, "START_SECONDS", 0.01)
+    release, hung = asyncio.Event(), plain("hung", listing("late"))
+
+    async def hangs() -> tuple[ModelCard, ...]:
+        await release.wait()
+        return (ModelCard(id="late"),)
+
+    async def refuses() -> tuple[ModelCard, ...]:
+        raise BackendUnreachable("refused")
+
+    hung.list_answer = refuses
+    roster = Roster(seated(hung, plain("well", listing("a")), seat=Seat(check_timeout=60)))
+    await roster.refresh()
+    assert roster.entries["hung"].state is State.OFFLINE
+    hung.list_answer = hangs
+    async with asyncio.timeout(5):
+        with pytest.raises(ModelNotFound):
+            await roster.resolve("late")
+    release.set()
+    assert (await roster.resolve("late"))[0].backend == "hung"
     await roster.close()
 
 
@@ -327,7 +379,7 @@ async def test_an_unknown_name_where_nobody_could_be_asked_is_the_fault_of_who_r
     await roster.refresh()
     with pytest.raises(BackendUnauthorized) as raised:
         await roster.resolve("gpt-4o")
-    assert raised.value is refusal
+    assert (raised.value.message, raised.value is refusal) == ("look at KEY", False)
     await roster.adopt(seated(one, plain("two", listing("qwen3"))), Bylaws())
     with pytest.raises(ModelNotFound):
         await roster.resolve("gpt-4o")

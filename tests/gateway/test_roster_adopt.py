@@ -14,10 +14,11 @@ from arriero.backends.remote import OpenAI, RemoteSettings
 from arriero.canonical.catalog import Capability
 from arriero.dialects.profiles import profile_of
 from arriero.errors import BackendBroken, BackendUnreachable
-from arriero.gateway.entry import Entry, Seat, Told
+from arriero.gateway.entry import Entry, Seat
 from arriero.gateway.exchange import Policy
 from arriero.gateway.queue import Queue
 from arriero.gateway.roster import Bylaws, Roster
+from arriero.gateway.told import Told
 from arriero.routing.fleet import State
 from arriero.routing.names import Patterns
 from arriero.routing.sticky import Key, Sessions

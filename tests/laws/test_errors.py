@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from arriero import errors
 from arriero.canonical.events import Failed, Finished, Started
 from arriero.dialects.base import Dialect, Endpoint
-from arriero.dialects.profiles import PROFILES, Profile, profile_of
+from arriero.dialects.profiles import PROFILES, profile_of
+from arriero.dialects.quirks import Profile
 from arriero.errors import ArrieroError, BackendError
 from support.clients import read
 from support.dialects import DIALECTS, NOW_NS, STREAMED, context, decode, driver_of, name, sample

@@ -14,7 +14,8 @@ from arriero.dialects import ollama, openai
 from arriero.dialects.base import Decoder, Dialect, Driver
 from arriero.dialects.ollama import catalog as ollama_catalog
 from arriero.dialects.openai import catalog as openai_catalog
-from arriero.dialects.profiles import PROFILES, Profile
+from arriero.dialects.profiles import PROFILES
+from arriero.dialects.quirks import Profile
 from arriero.dialects.vendors import VENDORS
 
 FOLDER = Path(__file__).parent.parent / "recordings" / "vendors"
@@ -135,6 +136,18 @@ def test_openrouter_fails_in_the_middle_of_an_answer_that_began_with_200() -> No
     assert isinstance(last, Failed)
     assert (last.status, last.type, last.cut) == (502, "openrouter_error", False)
     assert last.message.endswith("Provider disconnected")
+
+
+def test_openrouters_comments_say_nothing() -> None:
+    body = recorded("openrouter", "stream.txt")
+    comment = b": OPENROUTER PROCESSING\n\n"
+    assert body.count(comment) == 3
+    assert heard(decoder_of("openrouter"), [body]) == heard(decoder_of("openrouter"), [body.replace(comment, b"")])
+
+
+def test_openrouters_prices_are_of_a_million_tokens() -> None:
+    cards = openai_catalog.read_models(recorded("openrouter", "models.json"), PROFILES["openrouter"])
+    assert [(card.input_price, card.output_price) for card in cards] == [(1.5, 6.0)]
 
 
 def test_openrouters_embeddings() -> None:

@@ -264,6 +264,85 @@ def test_a_visible_model_comes_before_a_hidden_one_whatever_the_spelling() -> No
     assert shown(names.resolve("m-7b")) == "b=x/m:7b"
 
 
+# ---- tags that no list has -----------------------------------------------------------------------------------------
+
+ROUTED = offers(
+    "router=openai/gpt-4o router=openai/gpt-4o-mini router=x/gpt-4o router=meta/llama-3 router=meta/llama-3:free"
+    " router=mistral/mixtral:8x7b other=openai/gpt-4o-mini other=own"
+)
+VARIANTS = {"router": ("nitro", "floor"), "other": ()}
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("openai/gpt-4o:nitro", "router=openai/gpt-4o:nitro"),
+        ("OpenAI/gpt-4o:FLOOR", "router=openai/gpt-4o:floor"),
+        ("openai/gpt-4o-mini:nitro", "router=openai/gpt-4o-mini:nitro"),  # `other` would not know the tag
+        ("gpt-4o-mini:nitro", "router=openai/gpt-4o-mini:nitro"),
+        ("gpt-4o-mini:latest:nitro", "router=openai/gpt-4o-mini:nitro"),
+        ("router/gpt-4o-mini:floor", "router=openai/gpt-4o-mini:floor"),
+        ("library/openai/gpt-4o:nitro", "router=openai/gpt-4o:nitro"),
+        ("llama-3:nitro", "router=meta/llama-3:nitro"),
+        ("meta/llama-3:free:nitro", "router=meta/llama-3:free:nitro"),
+        ("fast", "router=openai/gpt-4o:nitro"),
+    ],
+)
+def test_a_tag_that_a_vendor_takes_behind_any_id(text: str, answer: str) -> None:
+    assert shown(Names(ROUTED, aliases={"fast": ["openai/gpt-4o:nitro"]}, variants=VARIANTS).resolve(text)) == answer
+
+
+def test_it_stands_behind_the_card_of_the_model() -> None:
+    card = ModelCard(id="m", context_length=8, input_price=1.0)
+    (found,) = Names([Offer("router", card)], variants=VARIANTS).resolve("m:nitro")
+    assert found == Offer("router", ModelCard(id="m:nitro", context_length=8, input_price=1.0))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "openai/gpt-4o:paid",  # no such tag
+        "other/own:nitro",  # not there
+        "own:nitro",
+        "mixtral:nitro",  # the tag that it has is not taken away
+        "nobody:nitro",
+        ":nitro",
+        "nitro",
+    ],
+)
+def test_a_tag_that_nobody_takes(text: str) -> None:
+    with pytest.raises(ModelNotFound) as raised:
+        Names(ROUTED, variants=VARIANTS).resolve(text)
+    assert raised.value.message == f"model '{text}' not found"
+
+
+def test_an_ambiguity_with_such_a_tag() -> None:
+    with pytest.raises(AmbiguousModel) as raised:
+        Names(ROUTED, variants=VARIANTS).resolve("gpt-4o:nitro")
+    assert (raised.value.name, raised.value.candidates) == ("gpt-4o:nitro", ("openai/gpt-4o", "x/gpt-4o"))
+
+
+@pytest.mark.parametrize(
+    ("names", "allowed"),
+    [
+        (Names(ROUTED, variants=VARIANTS, admit=Patterns(exclude=("*:nitro",)).admit), "openai/gpt-4o:floor"),
+        (Names(ROUTED, variants=VARIANTS, per_backend={"router": Patterns(exclude=("*:nitro",))}), "meta/llama-3"),
+        (Names(ROUTED, variants=VARIANTS, admit=Patterns(include=("openai/gpt-4o",)).admit), "openai/gpt-4o"),
+        (Names(ROUTED, variants=VARIANTS, admit=Patterns(exclude=("openai/gpt-4o",)).admit), "x/gpt-4o:nitro"),
+    ],
+)
+def test_such_a_tag_passes_the_filter_like_any_other(names: Names, allowed: str) -> None:
+    assert shown(names.resolve(allowed)) == f"router={allowed}"
+    with pytest.raises(ModelForbidden, match=r"^Model 'openai/gpt-4o:nitro' is not allowed by the filter$"):
+        names.resolve("openai/gpt-4o:nitro")
+
+
+def test_the_model_that_a_list_has_for_an_id() -> None:
+    names = Names([*ROUTED, *offers("router=m:latest")], variants=VARIANTS)
+    ids = ("Own:latest", "openai/gpt-4o:nitro", "own:paid", "nobody:nitro", names.resolve("m:nitro")[0].card.id)
+    assert [names.listed_key(id) for id in ids] == ["own", "openai/gpt-4o", None, None, "m"]
+
+
 def test_a_refusal_says_the_text_of_the_client() -> None:
     assert forbidden("Fast:latest").message == "Model 'Fast:latest' is not allowed by the filter"
 

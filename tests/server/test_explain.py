@@ -9,8 +9,9 @@ import pytest
 from arriero.canonical.catalog import Capability, ModelCard
 from arriero.dialects.profiles import profile_of
 from arriero.errors import AmbiguousModel, BadRequest, ModelForbidden, ModelNotFound
-from arriero.gateway.entry import Seat, Told
+from arriero.gateway.entry import Seat
 from arriero.gateway.roster import Bylaws, Roster
+from arriero.gateway.told import Told
 from arriero.routing.breaker import Breaker
 from arriero.routing.decide import Rules
 from arriero.routing.fleet import Speed, State

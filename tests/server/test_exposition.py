@@ -3,7 +3,7 @@
 from prometheus_client.parser import text_string_to_metric_families as families
 
 from arriero.gateway.counts import BOUNDS, Histogram
-from arriero.server.exposition import counter, gauge, histogram, label, of_process, percent, untyped, written
+from arriero.server.exposition import counter, gauge, histogram, label, of_process, untyped, written
 
 
 def text(*found: object) -> str:
@@ -44,10 +44,6 @@ def test_a_histogram_counts_from_below() -> None:
 def test_a_name_that_is_no_text_becomes_one() -> None:
     assert label("a\ud800b") == "a\\ud800b"
     assert label("möglich") == "möglich"
-
-
-def test_a_share_in_percent() -> None:
-    assert [percent(ratio) for ratio in (None, 0.0, 0.5)] == [None, 0.0, 50.0]
 
 
 def test_the_process_has_the_names_that_every_client_library_uses() -> None:

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from arriero.compose import DIALECTS
 from arriero.gateway.door import FRONT, Door
@@ -16,7 +17,7 @@ from arriero.server.catalog import Catalog
 from arriero.server.routes import Route, Table
 from arriero.server.surface import DOORS, HOUSE, LIBRARY_ROUTES, PASSED_ROUTES
 from support.gateway import Played, http
-from support.serving import Answered, Asked, application, over_asgi
+from support.serving import TERMS, Answered, Asked, application, over_asgi
 
 ENDPOINTS = [endpoint.path for dialect in DIALECTS.values() for endpoint in dialect.endpoints]
 CATALOG = ["/api/tags", "/api/ps", "/api/show", "/v1/models", "/api/version"]
@@ -147,7 +148,8 @@ async def test_health_says_what_the_operator_calls_this_installation() -> None:
     async with application(Played("openai", WHOLE)) as app:
         policy = Policy()
         catalog = Catalog(app.roster, DIALECTS, tagged=True)
-        routes = surface.table(app, DIALECTS, catalog=catalog, policy=policy, started=0.0, environment="staging")
+        terms = replace(TERMS, environment="staging")
+        routes = surface.table(app, DIALECTS, catalog=catalog, policy=policy, started=0.0, terms=terms)
         app.settle(Settled(routes, Access((), checks_host=True), Limits(), policy))
         answer = await over_asgi(app, Asked("GET", "/health"))
     assert (answer.status, json.loads(answer.body)["environment"]) == (200, "staging")

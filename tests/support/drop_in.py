@@ -92,9 +92,7 @@ def serving(folder: Path, flags: Sequence[str], port: int, variables: Mapping[st
         running.wait_ready()
         yield running
     finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait(20)
+        running.end()
 
 
 def is_free(port: int) -> bool:

@@ -4,16 +4,20 @@ A test sees it as a user does: an address, two streams of text, an exit status. 
 sockets, children) is read from /proc.
 """
 
+import atexit
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +61,12 @@ class Program:
     def log(self) -> str:
         """What went to stderr."""
         return (self.folder / "stderr").read_text()
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """The log's lines, but for one that is just being written, and for what is said before the log begins."""
+        whole, _, _ = self.log.rpartition("\n")
+        return [json.loads(line) for line in whole.split("\n") if line.startswith("{")]
 
     def ask(
         self,
@@ -127,6 +137,22 @@ class Program:
         self.process.send_signal(by)
         return self.process.wait(seconds)
 
+    def end(self) -> None:
+        """It is gone with all its children. One that has any is asked first, and takes their folder along; to kill is
+        quicker.
+        """
+        if self.process.poll() is None and self.children():
+            self.process.terminate()
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                pass
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait(5)
+
     def ready(self) -> bool:
         """Whether it can serve a model."""
         try:
@@ -184,6 +210,8 @@ def program(
 
     `wait`: not entered before a model can be served; otherwise it only listens. `python` is the interpreter that runs
     it.
+
+    A test that is about the end uses `Program.stop`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
@@ -207,7 +235,7 @@ def program(
             running.wait_listening()
         yield running
     finally:
-        _end(process)
+        running.end()
 
 
 def read_all(sock: socket.socket) -> bytes:
@@ -239,21 +267,6 @@ def until(holds: Any, seconds: float = 10.0) -> None:
         time.sleep(0.02)
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """The whole session is killed: engine children too, if arriero left any."""
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            pass
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    process.wait(5)
-
-
 def _links(folder: Path) -> Iterator[Path]:
     for link in folder.iterdir():
         try:
@@ -263,6 +276,9 @@ def _links(folder: Path) -> Iterator[Path]:
         yield link
 
 
+@cache
 def _short_temp() -> Path:
-    """Sockets have short paths; pytest's folders may be longer."""
-    return Path("/tmp")
+    """Sockets have short paths; pytest's folders may be longer. What programs that are killed leave goes at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="tests-", dir="/tmp"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

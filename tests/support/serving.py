@@ -19,6 +19,7 @@ from arriero.server.app import App, Limits, Settled
 from arriero.server.asgi import Cut
 from arriero.server.catalog import Catalog
 from arriero.server.fastlane import FastProtocol, protocol_for
+from arriero.server.providers.shapes import Terms
 from support.gateway import Played, gateway
 
 SECONDS = 10.0
@@ -33,6 +34,9 @@ class Asked(NamedTuple):
     body: bytes = b""
     fields: Fields = ()
     query: str = ""
+
+
+TERMS = Terms(environment="development", routing="least_loaded", fallback="next_available", balances=True)
 
 
 class Answered(NamedTuple):
@@ -52,7 +56,7 @@ async def application(
     async with gateway(*backends, timeouts=timeouts) as gate:
         app = App(gate.roster, DIALECTS)
         policy, catalog = Policy(), Catalog(gate.roster, DIALECTS, tagged=True)
-        table = surface.table(app, DIALECTS, catalog=catalog, policy=policy, started=0.0)
+        table = surface.table(app, DIALECTS, catalog=catalog, policy=policy, started=0.0, terms=TERMS)
         app.settle(Settled(table, Access(origins, checks_host=True), limits or Limits(), policy))
         yield app
 

@@ -12,7 +12,7 @@ from arriero.backends.http.call import Headers, Rendered
 from arriero.backends.http.pool import Pool
 from arriero.canonical.catalog import LoadedModel, ModelCard, ModelDetail
 from arriero.canonical.requests import EmbedRequest
-from arriero.dialects.profiles import Profile
+from arriero.dialects.quirks import Profile
 from arriero.errors import BackendError
 
 

@@ -14,6 +14,7 @@ import structlog
 from msgspec import Struct
 
 from arriero.backends.base import Want
+from arriero.backends.http.astray import astray, is_plain
 from arriero.backends.http.call import Call, Headers, Rendered, Timeouts
 from arriero.backends.http.discreet import worth_hiding
 from arriero.backends.http.origin import Origin, query_of, tls_context
@@ -25,7 +26,7 @@ from arriero.dialects import backend_errors
 from arriero.dialects.ollama import catalog as ollama_catalog
 from arriero.dialects.openai import catalog as openai_catalog
 from arriero.dialects.quirks import Profile
-from arriero.errors import BackendError, BackendUnconfigured
+from arriero.errors import BackendBroken, BackendError, BackendRefused, BackendUnconfigured
 
 log = structlog.get_logger("arriero.backends")
 
@@ -82,6 +83,9 @@ class FixedPlace:
 
 
 Read = TypeVar("Read")
+
+_ABSENT = frozenset({404, 405})
+"""What servers answer to a path that is not there."""
 
 
 class Unread:
@@ -176,9 +180,10 @@ class Remote:
         root: str | None = None,
         query: Mapping[str, str] = MappingProxyType({}),
         headers: Headers | None = None,
+        unread: bool = False,
     ) -> bytes:
         """A small call of the gateway's own; the body of a good answer. `root` replaces the base URL's path, `headers`
-        those of every request.
+        those of every request. `unread`: that there is an answer is all that counts, be it a web page.
 
         Raises `BackendError`.
         """
@@ -186,8 +191,10 @@ class Remote:
         target = origin.queried((origin.path if root is None else root) + path, urlencode(query).encode())
         call = Call(method, target, self.headers if headers is None else headers, body)
         head, answer = await self.pool.fetch(call)
+        if (head.status >= 300 or not unread) and (words := astray(head, answer)) is not None:
+            raise BackendBroken(words)
         if head.status >= 300:
-            error = backend_errors.read_error(head.status, answer, self.profile)
+            error = backend_errors.read_error(head.status, answer if is_plain(head) else b"", self.profile)
             error.retry_after = head.retry_after_s
             raise error
         return answer
@@ -197,11 +204,11 @@ class Remote:
         if self._check_path is None:
             await self.check_itself()
         else:
-            await self.ask("GET", self._check_path, root="")
+            await self.ask("GET", self._check_path, root="", unread=True)
 
     async def check_itself(self) -> None:
         """Ask as little as shows that it is well."""
-        await self.ask("GET", "/")
+        await self.ask("GET", "/", unread=True)
 
 
 class OpenAI(Remote):
@@ -214,6 +221,7 @@ class OpenAI(Remote):
         self.roots = {"openai": ""}
         self._models_named = settings.models_named
         self._cards: tuple[ModelCard, ...] = ()
+        self._endless = self._listless = False
         self._list_headers = _fixed_headers(settings, self.pool.origin, settings.profile.models_auth)
 
     async def check_itself(self) -> None:
@@ -221,18 +229,18 @@ class OpenAI(Remote):
         if self.profile.models_path is not None:
             await self._page(self.profile.models_path, {})
         elif self.profile.check_path is not None:
-            await self.ask("GET", self.profile.check_path)
+            await self.ask("GET", self.profile.check_path, unread=True)
 
     async def list_models(self) -> tuple[ModelCard, ...]:
         """The models of the API's own list, with what it and the vendor's page of details tell of them.
 
-        None where the vendor has no list: the operator's models are all there are then.
+        None where the vendor has no list, or the operator has named models and there is none: those are all then.
         """
         if self.profile.models_path is None:
             if not self._models_named:
                 raise BackendUnconfigured(
-                    f"{self.profile.title or self.profile.name} has no list of what can be asked for here:"
-                    f" name the models in extra_models of the backend {self.name}"
+                    f"{self.profile.title or self.profile.name} has no list of its models: none is offered until they"
+                    f" are named in extra_models of the backend {self.name}"
                 )
             await self.check()
             return ()
@@ -254,7 +262,14 @@ class OpenAI(Remote):
         entries = 0
         for _ in range(MAX_PAGES):
             read = partial(openai_catalog.read_page, profile=self.profile, before=entries)
-            page = self._unread.of(f"{entries} {urlencode(asked)}", await self._page(path, asked), read)
+            body = await self._page(path, asked)
+            if body is None:
+                return ()
+            try:
+                page = self._unread.of(f"{entries} {urlencode(asked)}", body, read)
+            except BackendError as error:
+                error.message = self.pool.hide(error.message)  # it may be the vendor's, told with 200
+                raise
             if page.next is None and not cards:
                 return page.cards
             entries, known = entries + page.entries, len(cards)
@@ -265,7 +280,9 @@ class OpenAI(Remote):
             if len(cards) == known or len(cards) >= openai_catalog.MAX_MODELS:
                 break
             asked = page.next
-        log.warning("a model list has no end; what came is kept", backend=self.name, models=len(cards))
+        if not self._endless:  # once: every check finds it again
+            log.warning("a model list has no end; what came is kept", backend=self.name, models=len(cards))
+        self._endless = True
         return self._whole(cards)
 
     def _whole(self, found: Mapping[str, ModelCard]) -> tuple[ModelCard, ...]:
@@ -275,11 +292,27 @@ class OpenAI(Remote):
             self._cards = cards
         return self._cards
 
-    async def _page(self, path: str, asked: Mapping[str, str]) -> bytes:
+    async def _page(self, path: str, asked: Mapping[str, str]) -> bytes | None:
+        """`None` where there is no list, and the operator has named models."""
         profile = self.profile
         query = {**profile.models_query, **asked}
         root = "" if profile.models_at_host else None
-        return await self.ask("GET", path, root=root, query=query, headers=self._list_headers)
+        try:
+            return await self.ask("GET", path, root=root, query=query, headers=self._list_headers)
+        except BackendError as error:
+            if error.status not in _ABSENT or asked:
+                raise
+            place = (self.pool.origin.path if root is None else root) + path
+            if not self._models_named:
+                raise _absent(
+                    f"the list of models is not there (HTTP {error.status} at {place}): look at its url,"
+                    " or name its models with -m or in extra_models",
+                    error,
+                ) from None
+            if not self._listless:  # once: every check finds it again
+                log.warning("backend has no list of models; those that are named are offered", backend=self.name)
+            self._listless = True
+            return None
 
     async def show(self, card: ModelCard, verbose: bool) -> ModelDetail:
         """All there is to know is on the card."""
@@ -302,7 +335,17 @@ class Ollama(Remote):
 
     async def list_models(self) -> tuple[ModelCard, ...]:
         """`/api/tags`."""
-        return self._unread.of("/api/tags", await self.ask("GET", "/api/tags"), ollama_catalog.read_tags)
+        try:
+            body = await self.ask("GET", "/api/tags")
+        except BackendError as error:
+            if error.status not in _ABSENT:
+                raise
+            raise _absent(
+                f"the list of models is not there (HTTP {error.status} at /api/tags): look at its url;"
+                " who speaks OpenAI's API is of kind openai",
+                error,
+            ) from None
+        return self._unread.of("/api/tags", body, ollama_catalog.read_tags)
 
     async def list_loaded(self) -> tuple[LoadedModel, ...]:
         """`/api/ps`."""
@@ -317,6 +360,11 @@ class Ollama(Remote):
         """A request without a prompt; only where the client's own could not be relayed."""
         seconds = None if keep_alive is None else -1 if keep_alive == float("inf") else keep_alive
         await self.ask("POST", "/api/generate", msgspec.json.encode({"model": model, "keep_alive": seconds}))
+
+
+def _absent(message: str, error: BackendError) -> BackendRefused:
+    """What the backend's own words, often no more than `Not Found`, tell nobody."""
+    return BackendRefused(message, status=error.status, type=error.type)
 
 
 def _proxy(origin: Origin, settings: ProxySettings) -> Origin | None:

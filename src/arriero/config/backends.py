@@ -42,12 +42,25 @@ def _check_proxy(value: SecretStr | None) -> SecretStr | None:
 def _check_field(value: SecretStr) -> SecretStr:
     if _CONTROL.search(value.get_secret_value()):
         raise ValueError("holds a line break or another control character")
+    try:
+        value.get_secret_value().encode("latin-1")
+    except UnicodeEncodeError:  # not in Python's words: they quote the value
+        raise ValueError("holds a character that HTTP has no place for") from None
     return value
 
 
 def _check_field_name(value: str) -> str:
     if not _TOKEN.fullmatch(value):
         raise ValueError("is not the name of a header field")
+    return value
+
+
+def _check_no_query(value: Any) -> Any:
+    if isinstance(value, str) and "?" in value.partition("://")[2]:
+        raise ValueError(
+            "must not hold a query: what stands behind the ? is the backend's setting query, such as"
+            " query: {api-version: preview}; Azure's version may also stand in AZURE_API_VERSION"
+        )
     return value
 
 
@@ -174,7 +187,7 @@ class OpenAIConfig(_RemoteBackend):
 
     kind: Literal["openai"] = "openai"
     """Always `openai`."""
-    url: Url
+    url: Annotated[Url, BeforeValidator(_check_no_query)]
     """Its address with `/v1`; may be missing where the profile knows it."""
     profile: str = "generic"
     """The vendor's profile; may be missing: it is then guessed from the URL."""

@@ -3,20 +3,22 @@
 Which source wins is decided by the order of calls, in `sources`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
-from arriero.config.environment import DEFAULT, DOTENV, ENVIRONMENT, Origin
+from arriero.config.environment import DEFAULT, DOTENV, ENVIRONMENT, Found, Origin
 from arriero.config.local import is_own_address
 from arriero.config.problems import ConfigError, Location, dotted, explain
 from arriero.config.schema import Config
 
 if TYPE_CHECKING:
     from arriero.config.file import Contents
+
+Value = TypeVar("Value")
 
 _PATHS = frozenset({"models_dir", "filter_file", "ca_file", "script"})
 _MODELS_DIR = ".arriero/models"
@@ -106,6 +108,14 @@ class Draft:
         if place:
             self._places[(*where, key)] = place
 
+    def read(self, found: Found, parse: Callable[[str], Value]) -> Value | None:
+        """What a variable or a flag says; where that cannot be read, `None` and a problem."""
+        try:
+            return parse(found.value)
+        except ValueError as error:
+            self.problems.append(f"{found.origin}: {error}")
+            return None
+
     def origin(self, where: Location) -> Origin:
         """Where a value came from, so far."""
         return self._origins.get(where, DEFAULT)
@@ -140,7 +150,7 @@ class Draft:
                 return place
             origin = self._origins.get(location[:length])
             if origin is not None and origin.kind != "file":
-                return f"{origin} ({dotted(location)})"
+                return str(origin)  # the setting's path means nothing to who has typed a flag or set a variable
             if location[:length] in self._lines:
                 return f"{self._file}:{self._lines[location[:length]]}: {dotted(location)}"
         return f"{self._file}: {dotted(location)}" if self._file else dotted(location)
@@ -162,12 +172,11 @@ class Draft:
                 kept.append(backend)
                 continue
             origin = origins.get(f"backends.{backend.name}.url", DEFAULT)
-            text = f"{origin}: the backend {backend.name} is the address that arriero itself listens on"
             if origin.kind in (ENVIRONMENT, DOTENV):
                 hint = "" if backend.kind != "ollama" else "; give arriero another PORT, or Ollama another address"
-                self.warnings.append(f"{text}; it is left out{hint}")
+                self.warnings.append(f"{origin} leads to arriero itself: the backend {backend.name} is left out{hint}")
             else:
-                self.problems.append(text)
+                self.problems.append(f"{origin}: the URL of the backend {backend.name} leads to arriero itself")
         return config if len(kept) == len(config.backends) else config.model_copy(update={"backends": tuple(kept)})
 
 

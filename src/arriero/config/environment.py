@@ -97,7 +97,9 @@ class Variable(NamedTuple):
 
 
 class NotUsed(ValueError):
-    """The value, or a part of it, means nothing here: a warning, no error. `settings` is what the rest says."""
+    """The value, or a part of it, means nothing here: a warning, no error. Its text goes on from the variable's name.
+    `settings` is what the rest of the value says.
+    """
 
     def __init__(self, message: str, settings: Settings = MappingProxyType({})) -> None:
         super().__init__(message)
@@ -112,7 +114,7 @@ def _listening(text: str) -> Settings:
     parsed = parse_ollama_host(text)
     settings = {"server.host": parsed.host} | ({} if parsed.port is None else {"server.port": parsed.port})
     if parsed.bad_port:
-        raise NotUsed("its port is not a number from 0 to 65535 and is not used", settings)
+        raise NotUsed("has a port that is not a number from 0 to 65535: not used", settings)
     return settings
 
 
@@ -124,7 +126,7 @@ def _proxy(setting: str) -> Callable[[str], Settings]:
     def read(text: str) -> Settings:
         scheme, mark, _ = text.partition("://")
         if mark and scheme.lower() not in ("http", "https"):
-            raise NotUsed("is not an HTTP proxy and is not used")
+            raise NotUsed("is not an HTTP proxy: not used")
         return {setting: text}
 
     return read
@@ -149,8 +151,8 @@ def _truth(text: str) -> bool:
     # These names are anybody's (`DEBUG=*`): what is not for arriero does not stop it.
     try:
         return parse_truth(text)
-    except ValueError as error:
-        raise NotUsed(f"{error} and is not used") from None
+    except ValueError:
+        raise NotUsed("is neither true nor false: not used") from None
 
 
 FORMATS = {"auto": "auto", "console": "text", "text": "text", "plain": "text", "pretty": "text", "json": "json"}
@@ -159,7 +161,7 @@ FORMATS = {"auto": "auto", "console": "text", "text": "text", "plain": "text", "
 
 def _log_format(text: str) -> Settings:
     if (known := FORMATS.get(text.lower())) is None:
-        raise NotUsed(f"is not one of {', '.join(FORMATS)} and is not used")
+        raise NotUsed(f"is not one of {', '.join(FORMATS)}: not used")
     return {"logging.format": known}
 
 

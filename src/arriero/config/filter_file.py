@@ -24,12 +24,13 @@ TOLD = 20
 @dataclass(frozen=True)
 class FilterFile:
     """What was read. `problem` says why a file that is there cannot be read; it has no rules then, and the warning says
-    so.
+    so. `missing`: no file is there.
     """
 
     rules: ModelFilter = EVERYTHING
     warnings: tuple[str, ...] = ()
     problem: str | None = None
+    missing: bool = False
 
 
 def read(path: Path | None) -> FilterFile:
@@ -47,7 +48,8 @@ def read(path: Path | None) -> FilterFile:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
-        return FilterFile(warnings=(f"models.filter_file: there is no file {path}; every model is allowed",))
+        told = f"models.filter_file: there is no file {path}; every model is allowed"
+        return FilterFile(warnings=(told,), missing=True)
     except (OSError, ValueError) as error:
         return _failed(f"{path} cannot be read ({_reason(error)})")
     if len(data) > MAX_BYTES:
@@ -61,10 +63,12 @@ def read(path: Path | None) -> FilterFile:
     return FilterFile(rules, _told(path, faults))
 
 
-def summary(path: Path | None, rules: ModelFilter) -> str:
-    """One line about the file and its rules."""
+def summary(path: Path | None, rules: ModelFilter, *, missing: bool = False, unusable: bool = False) -> str:
+    """One line about the file and its rules; `unusable`: it is there and could not be read."""
     if path is None:
         return "none"
+    if missing or unusable:
+        return f"{path} ({'missing' if missing else 'cannot be read'}: every model is allowed)"
     include, exclude = len(rules.include), len(rules.exclude)
     includes = "1 rule that includes" if include == 1 else f"{include} rules that include"
     return f"{path} ({includes}, {exclude} that exclude{'s' if exclude == 1 else ''})"

@@ -8,7 +8,7 @@ from pydantic import BaseModel, SecretStr
 
 from arriero.config.environment import DEFAULT, LAYERS, Origin
 from arriero.config.named import PROXY
-from arriero.config.providers import RANKED
+from arriero.config.providers import RANKED, rank_of
 from arriero.config.sources import Loaded
 
 
@@ -47,12 +47,16 @@ _SHOWN = ("url", "profile", "api_key", "query", "extra_models", "priority", "max
 
 def facts(loaded: Loaded) -> list[Fact]:
     """What was understood of the providers: those of ollama-proxy, and of the others the ones that have a backend or
-    were switched off by name. For each that is on, its settings; for each that is off, why."""
+    were switched off by name. For each that is on, its settings; for each that is off, why; those that nobody has said
+    anything of are one line, the last."""
     backends = {backend.name: backend for backend in loaded.config.backends}
     listed: list[Fact] = []
-    for provider, off, origin, refused in loaded.providers:
+    unnamed: list[str] = []
+    for provider, off, origin, refused, is_unnamed in loaded.providers:
         if off is not None:
-            if provider in RANKED or refused:
+            if is_unnamed and provider in RANKED:
+                unnamed.append(provider.name)
+            elif provider in RANKED or refused:
                 listed.append(Fact(provider.name, "enabled", f"no: {off}", "-" if origin == DEFAULT else str(origin)))
             continue
         backend = backends[provider.name]
@@ -65,7 +69,7 @@ def facts(loaded: Loaded) -> list[Fact]:
                 shown = _fact(provider.name, name, value, set_by)
                 if name == "priority" and (set_by == PROXY or set_by.kind in LAYERS):
                     # The variable counts the other way round: whoever wrote 1 looks for it.
-                    shown = shown._replace(value=f"{value} (rank {100 - value})")
+                    shown = shown._replace(value=f"{value} (rank {rank_of(value)})")
                 listed.append(shown)
             elif name == "api_key":
                 listed.append(Fact(provider.name, name, "not set", str(DEFAULT)))
@@ -73,6 +77,8 @@ def facts(loaded: Loaded) -> list[Fact]:
         for name in ("first_byte", "idle"):
             own = loaded.origins.get(f"{prefix}.timeouts.{name}") or loaded.origin(f"timeouts.{name}")
             listed.append(_fact(provider.name, f"timeout {name}", getattr(timeouts, name), own))
+    if unnamed:
+        listed.append(Fact("others", "enabled", f"no: nothing is set for {', '.join(unnamed)}", "-"))
     return listed
 
 

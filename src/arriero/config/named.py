@@ -4,7 +4,8 @@ Which providers there are, and what their variables are called, is the table in 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -17,8 +18,12 @@ from arriero.config.providers import AZURE, BEDROCK, OLLAMA, OPENAI, OPENROUTER,
 from arriero.config.strategies import STRATEGY_VARIABLE, Routing
 from arriero.config.values import parse_list, parse_seconds_within, parse_truth, parse_whole_within
 
-PROXY = Origin("default", "ollama-proxy's default")
-"""The origin of what holds because ollama-proxy does so unasked."""
+PROXY = Origin("default", "default")
+"""The origin of what holds because ollama-proxy does so unasked: a default as well, and told apart from arriero's."""
+
+_IN_FLIGHT = partial(parse_whole_within, least=1, most=1000)
+_TIMEOUT = partial(parse_seconds_within, least=1, most=3600)
+_INTERVAL = partial(parse_seconds_within, least=10)
 
 UNROUTED = Routing(said=False, ranked=False)
 _API_OF_OLLAMA = re.compile(r"(/v1|/api)/*\s*$")
@@ -29,12 +34,13 @@ _UNDATED = ("preview", "latest", "v1")
 
 class Understood(NamedTuple):
     """What was understood of one provider. `off` is why it has no backend, `None` where it has one; `origin` is what
-    decided that. `refused`: it was switched off by name."""
+    decided that. `refused`: it was switched off by name. `unnamed`: nobody has said anything of it."""
 
     provider: Provider
     off: str | None
     origin: Origin = DEFAULT
     refused: bool = False
+    unnamed: bool = False
 
 
 def take(
@@ -110,11 +116,8 @@ class _Taking:
         found = self._variables.find(*provider.names("ENABLED"))
         if found is None:
             return None, DEFAULT
-        try:
-            return parse_truth(found.value), found.origin
-        except ValueError as error:
-            self._draft.problems.append(f"{found.origin}: {error}")
-            return None, DEFAULT
+        enabled = self._draft.read(found, parse_truth)
+        return enabled, DEFAULT if enabled is None else found.origin
 
     def _key_and_url(self, provider: Provider) -> tuple[Found | None, Found | None]:
         find = self._variables.find
@@ -132,11 +135,12 @@ class _Taking:
         if enabled is False:
             return Understood(provider, f"{origin.name} is false", origin, refused=True)
         if self._by_file and not (provider is OPENAI and url is not None):
-            return Understood(provider, "the file names the backends, and none has this name")
+            unnamed = key is None and url is None and not enabled
+            return Understood(provider, "the file names the backends, and none has this name", unnamed=unnamed)
         if provider is OLLAMA:
             if enabled or url is not None:
                 return None
-            return Understood(provider, f"neither OLLAMA_ENABLED=true nor {provider.urls[0]} is set")
+            return Understood(provider, f"neither OLLAMA_ENABLED=true nor {provider.urls[0]} is set", unnamed=True)
         if key is None and not (provider.url_alone and url is not None):
             unsigned = self._variables.find(*providers.BEDROCK_CREDENTIALS) if provider is BEDROCK else None
             reason = f"{provider.keys[0]} is not set"
@@ -147,12 +151,12 @@ class _Taking:
                 )
             elif enabled:
                 self._draft.warnings.append(f"{origin} is true, but {reason}: {provider.name} is left out")
-            return Understood(provider, reason)
+            return Understood(provider, reason, unnamed=unsigned is None and not enabled and url is None)
         if provider is AZURE and url is None:
             reason = f"{provider.urls[0]} is not set"
             named_by = key.origin if key is not None else origin
             self._draft.warnings.append(
-                f"{named_by}: {reason}, such as https://NAME.openai.azure.com: azure is left out"
+                f"{named_by} is set, but {provider.urls[0]} (https://NAME.openai.azure.com) is not: azure is left out"
             )
             return Understood(provider, reason)
         return None
@@ -176,13 +180,13 @@ class _Taking:
         if provider is AZURE:
             self._set_azure(where, entry)
         if self._routing.ranked and not self._by_file:
-            self._draft.put(where, entry, "priority", 100 - (provider.rank or providers.UNRANKED), PROXY)
+            self._draft.put(where, entry, "priority", providers.priority_of(provider.rank), PROXY)
         self._set_priority(provider, where, entry)
         self._set_limits(provider, where, entry)
         if (found := self._variables.find("MAX_CONCURRENT_REQUESTS")) is not None and "max_concurrency" not in entry:
-            self._put_number(where, entry, "max_concurrency", found, 1, 1000)
+            self._put(where, entry, ("max_concurrency",), found, _IN_FLIGHT)
         if (found := self._variables.find("HEALTH_CHECK_INTERVAL")) is not None:
-            self._put_seconds(where, entry, ("check_interval",), found, 10, None)
+            self._put(where, entry, ("check_interval",), found, _INTERVAL)
         if provider is OPENAI:
             self._set_models(where, entry, self._variables)
         elif provider is self._flagged:
@@ -213,7 +217,10 @@ class _Taking:
         dated = version is not None and version.value.lower() not in _UNDATED
         if url.endswith("/v1") and dated:
             # The URL is the plainer word of the two, and clients of OpenAI set the version for other programs as well.
-            self._draft.warnings.append(f"{version.origin if version else AZURE} is not used: the URL is the v1 API's")
+            told = version.origin if version else AZURE.name
+            self._draft.warnings.append(
+                f"{told} is not used: an address that ends in /v1 is that of the API without versions"
+            )
             version, dated = None, False
         if dated:
             entry["profile"] = "azure-deployments"
@@ -228,13 +235,10 @@ class _Taking:
         if (found := self._variables.find(*provider.models)) is None:
             if "extra_models" not in entry:
                 self._draft.warnings.append(
-                    f"{provider.name} lists no models of its own: name them in {provider.models[0]}"
+                    f"{provider.name} has no list of its models: none is offered until {provider.models[0]} names them"
                 )
             return
-        try:
-            self._draft.put(where, entry, "extra_models", parse_list(found.value), found.origin)
-        except ValueError as error:
-            self._draft.problems.append(f"{found.origin}: {error}")
+        self._put(where, entry, ("extra_models",), found, parse_list)
 
     # ---- numbers ---------------------------------------------------------------------------------------------------
 
@@ -246,7 +250,7 @@ class _Taking:
             self._draft.warnings.append(f"{found.origin} has no effect with {STRATEGY_VARIABLE}={self._routing.spread}")
             return
         try:
-            value = max(0, 100 - parse_whole_within(found.value, 0))
+            value = providers.priority_of(parse_whole_within(found.value, 0))
         except ValueError as error:
             self._draft.problems.append(f"{found.origin}: {error}; 1 is the most preferred")
             return
@@ -256,28 +260,16 @@ class _Taking:
         if (found := self._variables.find(*provider.names("TIMEOUT"))) is not None:
             timeouts = entry.setdefault("timeouts", {})
             if isinstance(timeouts, dict):
-                self._put_seconds((*where, "timeouts"), timeouts, ("first_byte", "idle"), found, 1, 3600)
+                self._put((*where, "timeouts"), timeouts, ("first_byte", "idle"), found, _TIMEOUT)
         if (found := self._variables.find(*provider.names("MAX_CONCURRENT_REQUESTS"))) is not None:
-            self._put_number(where, entry, "max_concurrency", found, 1, 1000)
+            self._put(where, entry, ("max_concurrency",), found, _IN_FLIGHT)
 
-    def _put_seconds(
-        self, where: Location, holder: dict[str, Any], keys: tuple[str, ...], found: Found, least: int, most: int | None
+    def _put(
+        self, where: Location, holder: dict[str, Any], keys: tuple[str, ...], found: Found, parse: Callable[[str], Any]
     ) -> None:
-        try:
-            value = parse_seconds_within(found.value, least, most)
-        except ValueError as error:
-            self._draft.problems.append(f"{found.origin}: {error}")
-            return
-        for key in keys:
-            self._draft.put(where, holder, key, value, found.origin)
-
-    def _put_number(
-        self, where: Location, holder: dict[str, Any], key: str, found: Found, least: int, most: int
-    ) -> None:
-        try:
-            self._draft.put(where, holder, key, parse_whole_within(found.value, least, most), found.origin)
-        except ValueError as error:
-            self._draft.problems.append(f"{found.origin}: {error}")
+        if (value := self._draft.read(found, parse)) is not None:
+            for key in keys:
+                self._draft.put(where, holder, key, value, found.origin)
 
     # ---- the file's ------------------------------------------------------------------------------------------------
 

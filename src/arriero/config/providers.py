@@ -53,6 +53,20 @@ SETTINGS: dict[str, tuple[str, str]] = {
 UNRANKED = 10
 """The rank of providers that ollama-proxy has none for."""
 
+_LAST_RANK = 100
+"""A rank and the priority of its backend are as many together: the one counts down, the other up."""
+
+
+def priority_of(rank: int | None) -> int:
+    """The priority of a backend by its provider's rank."""
+    return max(0, _LAST_RANK - (UNRANKED if rank is None else rank))
+
+
+def rank_of(priority: int) -> int:
+    """The rank that a priority stands for."""
+    return _LAST_RANK - priority
+
+
 OPENAI = Provider("openai", ("OPENAI",), ("OPENAI_API_KEY",), None, rank=2, url_alone=True)
 """The backend that `--api-key` and `--base-url` set as well; its profile is guessed from its URL."""
 

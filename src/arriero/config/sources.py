@@ -31,7 +31,8 @@ class Loaded:
     `candidates` are local servers that may be there or not: whoever starts arriero asks them. `file` is the file read,
     `watched` are those that make another configuration when they change, come or go.
     `environ` is the process's environment, for child processes; it holds keys. `filter` has the rules of the filter
-    file, `filter_problem` says why it could not be read. `providers` is what was understood of each provider.
+    file, `filter_problem` says why it could not be read, `filter_missing` that it is not there. `providers` is what was
+    understood of each provider.
     """
 
     config: Config
@@ -43,6 +44,7 @@ class Loaded:
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     filter: ModelFilter = EVERYTHING
     filter_problem: str | None = None
+    filter_missing: bool = False
     providers: tuple[Understood, ...] = ()
 
     def origin(self, setting: str) -> Origin:
@@ -89,6 +91,7 @@ def load(flags: Flags, environ: Mapping[str, str], cwd: Path, home: Path) -> Loa
         environ=environ,
         filter=filters.rules,
         filter_problem=filters.problem,
+        filter_missing=filters.missing,
         providers=_running(providers, config),
     )
 
@@ -130,7 +133,7 @@ def _take_own(
 def _running(providers: tuple[Understood, ...], config: Config) -> tuple[Understood, ...]:
     """The same, where a backend was left out because it is arriero itself."""
     names = {backend.name for backend in config.backends}
-    own = "its URL is the address that arriero itself listens on"
+    own = "its URL leads to arriero itself"
     return tuple(
         row._replace(off=own) if row.off is None and row.provider.name not in names else row for row in providers
     )
@@ -188,7 +191,7 @@ def _apply_variables(draft: Draft, variables: Variables, rows: Sequence[environm
             try:
                 settings = row.read(found.value)
             except environment.NotUsed as error:
-                draft.warnings.append(f"{found.origin}: {error}")
+                draft.warnings.append(f"{found.origin} {error}")
                 settings = error.settings
             except ValueError as error:
                 draft.problems.append(f"{found.origin}: {error}")

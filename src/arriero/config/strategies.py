@@ -11,7 +11,7 @@ from arriero.config.values import parse_truth
 
 if TYPE_CHECKING:
     from arriero.config.draft import Draft
-    from arriero.config.environment import Found, Variables
+    from arriero.config.environment import Variables
 
 
 class Strategy(NamedTuple):
@@ -83,15 +83,23 @@ def read_fallback(text: str) -> Mapping[str, Any]:
     raise ValueError(f"is not one of {', '.join(row.word for row in FALLBACKS)}")
 
 
+def word_of(policy: str) -> str:
+    """The word of a policy, for those who read ollama-proxy's; a policy that it has none for keeps its own."""
+    return next((row.word for row in STRATEGIES if row.policy == policy), policy.replace("-", "_"))
+
+
+def fallback_of(attempts: int, where: str) -> str:
+    """The word for what follows a failure, the first that sets the same."""
+    if attempts <= 1:
+        return "none"
+    return next(row.word for row in FALLBACKS if row.settings.get("routing.retry.where") == where)
+
+
 def take(draft: "Draft", variables: "Variables", with_file: bool) -> Routing:
     """Put the policy that the variables name into the draft. Without a file, ollama-proxy's default holds."""
     found, balanced = variables.find(STRATEGY_VARIABLE), variables.find(BALANCING_VARIABLE)
-    try:
-        strategy = strategy_of(found.value) if found is not None else None
-    except ValueError as error:
-        draft.problems.append(f"{found.origin if found else STRATEGY_VARIABLE}: {error}")
-        strategy = None
-    if balanced is not None and not _is_balanced(draft, balanced):
+    strategy = None if found is None else draft.read(found, strategy_of)
+    if balanced is not None and draft.read(balanced, parse_truth) is False:
         draft.set(POLICY, "priority", balanced.origin)
         if strategy is not None and strategy.policy != "priority":
             draft.warnings.append(f"{STRATEGY_VARIABLE} has no effect with {BALANCING_VARIABLE}=false")
@@ -106,11 +114,3 @@ def take(draft: "Draft", variables: "Variables", with_file: bool) -> Routing:
         # A strategy that is named does what its name says; arriero's own preference would overrule it.
         draft.set(f"routing.{PREFER_LOADED}", False, found.origin)
     return Routing(said=True, ranked=not strategy.spreads, spread=strategy.word if strategy.spreads else None)
-
-
-def _is_balanced(draft: "Draft", found: "Found") -> bool:
-    try:
-        return parse_truth(found.value)
-    except ValueError as error:
-        draft.problems.append(f"{found.origin}: {error}")
-        return True

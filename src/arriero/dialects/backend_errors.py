@@ -40,8 +40,8 @@ NOBODY = Profile(name="", error_type="backend_error")
 
 _CREDENTIALS: Mapping[int, str] = MappingProxyType(
     {
-        401: "the backend refused the gateway's credentials for it (HTTP 401)",
-        403: "the backend forbids the gateway's account this request (HTTP 403)",
+        401: "the backend refuses the gateway's key, HTTP 401",
+        403: "the backend forbids the gateway's account this request, HTTP 403",
         407: "a proxy on the way to the backend wants the gateway's credentials (HTTP 407)",
     }
 )

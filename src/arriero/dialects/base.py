@@ -14,7 +14,7 @@ from msgspec import Raw, Struct
 from arriero.canonical.catalog import ModelCard
 from arriero.canonical.events import Answer, Embeddings, Event
 from arriero.canonical.requests import ChatRequest, CompletionRequest, EmbedRequest, Request
-from arriero.dialects.profiles import Profile
+from arriero.dialects.quirks import Profile
 from arriero.errors import ArrieroError, BackendError, ModelNotFound
 
 

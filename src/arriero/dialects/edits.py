@@ -7,7 +7,7 @@ is not said otherwise stays as the client wrote it.
 from collections.abc import Collection, Mapping
 
 from arriero.canonical.requests import Sampling
-from arriero.dialects.profiles import Profile
+from arriero.dialects.quirks import Profile
 from arriero.wire.jsontext import json_text
 from arriero.wire.splice import NotAnObject, members, splice
 

@@ -5,11 +5,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-from arriero.dialects.quirks import Profile, ThinkRule, ThinkStyle
+from arriero.dialects.quirks import Profile
 from arriero.dialects.servers import GENERIC, SERVERS
 from arriero.dialects.vendors import VENDORS
-
-__all__ = ["PROFILES", "Profile", "ThinkRule", "ThinkStyle", "guess", "profile_of"]
 
 PROFILES: Mapping[str, Profile] = MappingProxyType({profile.name: profile for profile in (*VENDORS, *SERVERS)})
 """Every profile by name, the vendors first."""

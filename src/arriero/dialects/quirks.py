@@ -91,6 +91,7 @@ class Profile(Struct, frozen=True, kw_only=True):
     - `models_path` goes behind the base URL, or behind the host where `models_at_host`; `None`: the vendor has no list
       of what can be asked for, so that the operator names the models. `models_query` goes with it, `models_auth` is the
       header and prefix of its key where they are others there. `paging`: how it comes in pages; `None`: it is whole.
+    - `variants`: tags that it takes behind any id, and that its list does not have.
     - `id_prefix`: what the ids of its list begin with and its other paths do not need.
     - `details_path` goes behind the base URL without its last `/v1`, and tells more of the models than the list does.
     - `check_path` goes behind the base URL and shows whether the vendor takes the key, where there is no list.
@@ -138,6 +139,7 @@ class Profile(Struct, frozen=True, kw_only=True):
     models_query: Mapping[str, str] = NONE
     models_auth: tuple[str, str] | None = None
     paging: Paging | None = None
+    variants: tuple[str, ...] = ()
     id_prefix: str = ""
     check_path: str | None = None
     details_path: str | None = None

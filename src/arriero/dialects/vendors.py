@@ -120,6 +120,7 @@ _bedrock_mantle = replace(
 # openrouter.ai/docs/api-reference/parameters, use-cases/reasoning-tokens, /overview and app-attribution, 2026-11. It
 # leaves out what the model behind it does not take, so nothing needs to be held back. The list has 500 models a page,
 # and without `output_modalities` only those that write text. `transforms` is the old word for one of its `plugins`.
+# Variants that only say how to route are in no list (guides/routing/model-variants/overview); `:free` and its kin are.
 _openrouter = Profile(
     name="openrouter",
     title="OpenRouter",
@@ -141,6 +142,7 @@ _openrouter = Profile(
     think=(ThinkRule("", ThinkStyle.REASONING, words("off:none minimal low medium high xhigh max:xhigh")),),
     reasoning_input="reasoning",
     models_query=MappingProxyType({"output_modalities": "all"}),
+    variants=("nitro", "floor", "exacto", "online"),
     paging=Paging.LINK,
     price_keys=("prompt", "completion", 1e6),
 )

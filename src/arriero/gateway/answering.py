@@ -5,12 +5,14 @@ from math import ceil
 from time import time_ns
 
 from arriero.backends.base import Backend
+from arriero.backends.http.astray import astray, is_plain
 from arriero.backends.http.call import Head, Headers
 from arriero.canonical.requests import ChatRequest, Request
 from arriero.dialects.base import AnswerContext, Dialect, Driver, Endpoint, ErrorAnswer, Times, WholeAnswer
-from arriero.dialects.profiles import Profile
+from arriero.dialects.quirks import Profile
 from arriero.errors import (
     ArrieroError,
+    BackendBroken,
     BackendError,
     BackendFailed,
     BackendOverloaded,
@@ -123,8 +125,10 @@ def error_answer(dialect: Dialect, error: ArrieroError, streaming: bool, door: D
 
 
 def read_error(dialect: Dialect, backend: Backend, head: Head, body: bytes) -> BackendError:
-    """A backend's error answer, with the seconds after which it wants to be asked again."""
-    error = dialect.read_error(head.status, body, backend.profile)
+    """A backend's error answer, or one that is none, with the seconds after which it wants to be asked again."""
+    if (words := astray(head, body)) is not None:
+        return BackendBroken(words, type=backend.error_type)
+    error = dialect.read_error(head.status, body if is_plain(head) else b"", backend.profile)
     error.retry_after = head.retry_after_s
     return error
 
@@ -142,7 +146,7 @@ def at_door(error: ArrieroError, door: Door) -> ArrieroError:
     return error
 
 
-def named(error: ArrieroError, backend: Backend) -> ArrieroError:
+def owned(error: ArrieroError, backend: Backend) -> ArrieroError:
     """The same error, with its backend's word where it has only the one for any backend."""
     if error.type == BackendError.type:
         error.type = backend.error_type  # type: ignore[misc]

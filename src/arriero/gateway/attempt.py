@@ -10,6 +10,7 @@ from collections.abc import Callable, Container
 from functools import partial
 from time import time_ns
 
+from arriero.backends.http.astray import astray
 from arriero.backends.http.call import Call, Head, Headers, Upstream
 from arriero.backends.http.pool import Pool
 from arriero.canonical.events import Usage
@@ -25,13 +26,13 @@ ERROR_BODY_BYTES = 1024 * 1024
 class Attempt:
     """A receiver of one backend's answer.
 
-    `choose(head)` gives the pipe for a good answer's head. `head_of(head, relayed, length)` gives the lane's status and
-    fields. `read_error(status, body)` turns the backend's error answer into the tree; `stream_error(error)` writes an
-    error in mid-stream (`None`: the answer has no form for it, and the connection is cut). `relay_errors` passes the
-    backend's own words about a bad request on as they are: the client speaks the same dialect. `elsewhere` are statuses
-    after which another backend may be asked, so that nothing is passed on yet. `every_status`: no answer is taken for
-    an error. `on_done` gets the error, or `None` for
-    a good end; it is set before the call goes out.
+    `choose(head)` gives the pipe for a good answer's head, `None` where no answer follows it. `head_of(head, relayed)`
+    gives the lane's fields. `read_error(head, body)` turns the backend's error answer into the tree;
+    `stream_error(error)` writes an error in mid-stream (`None`: the answer has no form for it, and the connection is
+    cut). `relay_errors` passes the backend's own words about a bad request on as they are: the client speaks the same
+    dialect. `elsewhere` are statuses after which another backend may be asked, so that nothing is passed on yet.
+    `every_status`: no answer is taken for an error. `on_done` gets the error, or `None` for a good end; it is set
+    before the call goes out.
     """
 
     __slots__ = (
@@ -60,7 +61,7 @@ class Attempt:
         self,
         lane: Lane,
         *,
-        choose: Callable[[Head], Pipe],
+        choose: Callable[[Head], Pipe | None],
         head_of: Callable[[Head, bool], Headers],
         read_error: Callable[[Head, bytes], BackendError],
         stream_error: Callable[[ArrieroError], bytes] | None,
@@ -127,7 +128,7 @@ class Attempt:
         self._head = head
         if 200 <= head.status < 300 or self._every_status:
             self._pipe = self._choose(head)
-        else:
+        if self._pipe is None:
             self._error_body = []
 
     def on_body(self, data: bytes) -> None:
@@ -197,6 +198,8 @@ class Attempt:
     def _give_up(self, error: ArrieroError | MessageTooLong) -> None:
         if not isinstance(error, ArrieroError):
             error = BackendBroken(f"the backend's answer cannot be read: {error}")
+        if isinstance(error, BackendBroken) and self._head is not None:
+            error.message = astray(self._head) or error.message
         if self.upstream is not None:
             self.upstream.abort()
         if self.over:

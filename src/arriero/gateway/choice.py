@@ -12,6 +12,7 @@ from arriero.errors import (
     AmbiguousModel,
     ArrieroError,
     BackendBroken,
+    BackendError,
     BackendFailed,
     BackendOverloaded,
     BackendRefused,
@@ -189,23 +190,23 @@ class Choice:
     async def find(self, model: str) -> None:
         """The same, asking the backends again for a model that nobody knows. A model with a fallback may be unknown."""
         self._model = model
-        missing: ModelNotFound | None = None
+        missing: ArrieroError | None = None
         own: Sequence[Offer] = ()
         try:
             found = await meaning(model, word_of(self._inbound), self._roster, self._inbound.door.scope)
             own, self._preferred = found.offers, found.preferred
         except (AmbiguousModel, ModelForbidden):
             raise
-        except ModelNotFound as error:
-            missing = error
+        except (ModelNotFound, BackendError, NoBackend) as error:
+            missing = error  # unknown, or nobody could tell
         # Not before: a backend that has left while the others were asked offers nothing.
         fallbacks = self._found(self._fallbacks(model))
         if missing is not None and not fallbacks:
             raise missing
         self._join(own, fallbacks)
         self._note(model)
-        known = self._roster.view(self._inbound.door.scope).names.models
-        self._outcome.loose = bool(own) and key_of(own[0].card.id) not in known
+        names = self._roster.view(self._inbound.door.scope).names
+        self._outcome.loose = bool(own) and names.listed_key(own[0].card.id) is None
 
     @property
     def candidates(self) -> Sequence[Offer]:
@@ -294,7 +295,7 @@ class Choice:
                 pinned=self._pinned,
                 own=self._own,
                 preferred=self._preferred,
-                needs=self._needs() if rules.policy == CAPABILITY else None,
+                needs=self._needs(),
             )
             offer, reason = decision.offer, decision.reason
         entry = roster.entries[offer.backend]

@@ -84,6 +84,11 @@ class Count:
         return (ended - self.failures) / ended if ended > 0 else None
 
     @property
+    def error_rate(self) -> float | None:
+        """Failures among all requests, between 0 and 1; `None` before the first."""
+        return self.failures / self.requests if self.requests else None
+
+    @property
     def average_ms(self) -> float | None:
         """Of the good answers."""
         return self.total_ms / self.answers if self.answers else None
@@ -111,6 +116,24 @@ class Count:
                 self.min_ms = cell.min_ms
             if self.max_ms is None or cell.max_ms > self.max_ms:
                 self.max_ms = cell.max_ms
+
+
+def summed(counts: Iterable[Count]) -> Count:
+    """Several as one."""
+    each = list(counts)
+    whole = Count()
+    whole.requests = sum(count.requests for count in each)
+    whole.failures = sum(count.failures for count in each)
+    whole.gone = sum(count.gone for count in each)
+    whole.answers = sum(count.answers for count in each)
+    whole.total_ms = sum(count.total_ms for count in each)
+    whole.min_ms = min((count.min_ms for count in each if count.min_ms is not None), default=None)
+    whole.max_ms = max((count.max_ms for count in each if count.max_ms is not None), default=None)
+    whole.received_bytes = sum(count.received_bytes for count in each)
+    whole.prompt_tokens = sum(count.prompt_tokens for count in each)
+    whole.completion_tokens = sum(count.completion_tokens for count in each)
+    whole.last_at = max((count.last_at for count in each if count.last_at is not None), default=None)
+    return whole
 
 
 class AtBackend(Count):
@@ -270,10 +293,10 @@ class Cell:
         relayed: bool | None,
         translated: str,
         streamed: bool | None,
-        endpoint: Count | None = None,
-        trouble: Trouble | None = None,
-        error: tuple[str, str] | None = None,
-        again: int = 0,
+        endpoint: Count,
+        trouble: Trouble,
+        error: tuple[str, str] | None,
+        again: int,
     ) -> None:
         self.backend = backend
         self.model = model
@@ -293,7 +316,9 @@ class Cell:
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self._dialect = dialect
-        self._homes: list[Count] = [count for count in (total, dialect, endpoint, model) if count is not None]
+        self._homes: Sequence[Count] = (
+            (total, dialect, endpoint) if model is None else (total, dialect, endpoint, model)
+        )
         self._placed = placed
         self._failed = failed
         self._hit = hit
@@ -302,7 +327,7 @@ class Cell:
         self._relayed = relayed
         self._translated = translated
         self._streamed = streamed
-        self._trouble = trouble or Trouble()
+        self._trouble = trouble
         self._error = error
         self._again = again
 

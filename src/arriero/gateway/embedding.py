@@ -13,7 +13,7 @@ from arriero.backends.http.call import Call, Head
 from arriero.canonical.events import Embeddings, Timings, Usage
 from arriero.canonical.requests import EmbedRequest
 from arriero.dialects.base import Driver, Outbound
-from arriero.dialects.profiles import Profile
+from arriero.dialects.quirks import Profile
 from arriero.errors import BackendBroken, BackendError, BadRequest, ContextExceeded
 
 MAX_SHORTENINGS = 8

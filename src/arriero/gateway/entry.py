@@ -3,29 +3,19 @@ hold a lease change it.
 """
 
 import asyncio
-from collections.abc import Mapping
 
 from msgspec import Struct
 
 from arriero.backends.base import Backend
-from arriero.canonical.catalog import Capability, LoadedModel, ModelCard
+from arriero.canonical.catalog import LoadedModel, ModelCard
 from arriero.errors import ArrieroError
+from arriero.gateway.told import Told
 from arriero.routing.breaker import Breaker, admits, remaining
 from arriero.routing.fleet import ROUTABLE, Member, Speed, State
 from arriero.routing.names import Patterns
 
 CLOSED = Breaker()
 NO_TURN = (0, 0.0)
-
-
-class Told(Struct, frozen=True):
-    """What the operator says of models by glob, used where a backend says nothing. Prices are (input, output) in US
-    dollars for a million tokens.
-    """
-
-    capabilities: Mapping[str, frozenset[Capability]] = {}
-    context_length: Mapping[str, int] = {}
-    price: Mapping[str, tuple[float, float]] = {}
 
 
 class Seat(Struct, frozen=True, kw_only=True):
@@ -124,6 +114,16 @@ class Entry:
     def well(self) -> bool:
         """Whether the last thing known of it is good; also before anything is known."""
         return self.state in ROUTABLE
+
+    def routable(self, now: float) -> bool:
+        """Whether decisions use it now: a good state, a breaker that lets an attempt start, no wish to be left alone.
+        `now` is on the monotonic clock.
+        """
+        return self.state in ROUTABLE and admits(self.breaker, now) and self.cooling_until <= now
+
+    def up(self, now: float) -> bool:
+        """Whether it is routable, and has answered at least once."""
+        return self.state is not State.UNKNOWN and self.routable(now)
 
     @property
     def is_asked(self) -> bool:

@@ -18,6 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from arriero.backends.base import Backend, Place
+from arriero.backends.http.astray import is_page, is_plain
 from arriero.backends.http.call import Call, Head
 from arriero.canonical.events import Answer, Embeddings, Finished, Reason
 from arriero.canonical.requests import EmbedRequest, Request
@@ -38,7 +39,7 @@ from arriero.errors import (
 )
 from arriero.filters.rules import Rule, apply
 from arriero.gateway import heads
-from arriero.gateway.answering import Answering, named, read_error
+from arriero.gateway.answering import Answering, owned, read_error
 from arriero.gateway.attempt import Attempt
 from arriero.gateway.choice import Choice, Lease, Routing
 from arriero.gateway.embedding import embed
@@ -328,7 +329,7 @@ class Exchange:
                 raise error
             if isinstance(error, BackendBroken):
                 error = await place.diagnose() or error
-            attempt.tell(named(error, ready.entry.backend))
+            attempt.tell(owned(error, ready.entry.backend))
         return error
 
     def _at_once(self) -> bool:
@@ -395,7 +396,7 @@ class Exchange:
             place.release(ready.keep_alive)
         roster.give_back(entry)
         if error is not None:
-            named(error, entry.backend)
+            owned(error, entry.backend)
         roster.note(entry, error, ready.started, before_head=not has_head)
         if error is None:
             roster.touch(ready.offer.backend, ready.offer.card.id, ready.keep_alive)
@@ -437,12 +438,17 @@ class Exchange:
         if self._shortenings:
             self.outcome.dropped += (CUT,)
 
-        def choose(head: Head) -> Pipe:
+        def choose(head: Head) -> Pipe | None:
             self.outcome.head_ns = time_ns()
             self._head_at = self._roster.clock()
+            if is_page(head):
+                return None
             if driver is not None:
                 request, profile = self._reading.request, backend.profile
                 return self._answering.pipe(head, driver, request, sent_ns, profile=profile, hide=place.pool.hide)
+            if not is_plain(head):
+                # Only its reader can see its end, and the name in it.
+                return Relay(checked=False, whole=not self._answering.stream)
             if plan.typed is not None:
                 return Renamed(place.model, plan.typed)
             return Relay(whole=not self._answering.stream)

@@ -81,8 +81,10 @@ class Telling(Line, frozen=True):
     body: str
 
 
-class Failure(Struct, frozen=True):
-    """As much of an error as a line says. The error itself would keep its traceback, and with it the request."""
+class Cause(Struct, frozen=True):
+    """Why there was no answer, as much as a line says. The error itself would keep its traceback, and with it the
+    request.
+    """
 
     level: int
     status: int
@@ -91,9 +93,9 @@ class Failure(Struct, frozen=True):
 
 
 Record: TypeAlias = tuple[
-    Outcome, Failure | None, str, str, str, str, Operation | str | None, bool | None, int, int, str | None
+    Outcome, Cause | None, str, str, str, str, Operation | str | None, bool | None, int, int, str | None
 ]
-"""What has happened; failure; request id, prefix of the door, path; dialect, operation, streamed; unix nanoseconds of
+"""What has happened; cause; request id, prefix of the door, path; dialect, operation, streamed; unix nanoseconds of
 its begin and end; body."""
 
 Render: TypeAlias = Callable[[Sequence[Line]], bytes]
@@ -149,12 +151,12 @@ class Journal:
         streamed: bool | None,
     ) -> None:
         """An exchange has ended, in whatever way; nothing of `outcome` changes any more."""
-        failure = None
+        cause = None
         if outcome.error is not None:
-            failure = failure_of(outcome.error)
-            if self._stopped and failure.type == ClientGone.type:
-                failure = failure_of(InternalError(STOPPED))
-            if not self._takes(failure.level):
+            cause = cause_of(outcome.error)
+            if self._stopped and cause.type == ClientGone.type:
+                cause = cause_of(InternalError(STOPPED))
+            if not self._takes(cause.level):
                 return
             outcome = structs.replace(outcome, error=None)
         elif not self._well and not (self._info and outcome.dropped):
@@ -163,7 +165,7 @@ class Journal:
         records.append(
             (
                 outcome,
-                failure,
+                cause,
                 inbound.request_id,
                 inbound.door.prefix,
                 inbound.path,
@@ -189,10 +191,10 @@ class Journal:
 
     def refused(self, error: ArrieroError, path: str, request_id: str | None) -> None:
         """A request that came to no exchange: its client was told this error."""
-        failure = failure_of(error)
-        if self._takes(failure.level):
+        cause = cause_of(error)
+        if self._takes(cause.level):
             now = self._clock()
-            self._records.append((_NOTHING, failure, request_id or "", "", path, "", None, None, now, now, None))
+            self._records.append((_NOTHING, cause, request_id or "", "", path, "", None, None, now, now, None))
             if self._timer is None:
                 self._hurry()
 
@@ -213,14 +215,14 @@ class Journal:
         return self._warning if level == WARNING else self._info
 
     def _line(self, record: Record) -> Line:
-        outcome, failure, request_id, prefix, path, dialect, operation, streamed, begun_ns, ended_ns, body = record
+        outcome, cause, request_id, prefix, path, dialect, operation, streamed, begun_ns, ended_ns, body = record
         usage, first_ns, model, there = outcome.usage, outcome.first_byte_ns, outcome.model, outcome.backend_model
         status = outcome.status
-        if failure is not None and status is None:
-            status = failure.status
+        if cause is not None and status is None:
+            status = cause.status
         said = (
-            WELL if failure is None else FAILED if outcome is not _NOTHING else REFUSED,
-            "info" if failure is None or failure.level == INFO else "warning",
+            WELL if cause is None else FAILED if outcome is not _NOTHING else REFUSED,
+            "info" if cause is None or cause.level == INFO else "warning",
             self._stamp(ended_ns),
             request_id or None,
             brief(prefix + path) or "",
@@ -239,8 +241,8 @@ class Journal:
             None if first_ns is None else _ms(first_ns - begun_ns),
             _ms(ended_ns - begun_ns) if outcome is not _NOTHING else None,
             outcome.dropped,
-            None if failure is None else brief(failure.message),
-            None if failure is None else failure.type,
+            None if cause is None else brief(cause.message),
+            None if cause is None else cause.type,
         )
         return Line(*said) if body is None else Telling(*said, body)
 
@@ -252,10 +254,10 @@ class Journal:
         return f"{self._date}.{rest // 1000:06d}Z"
 
 
-def failure_of(error: ArrieroError) -> Failure:
+def cause_of(error: ArrieroError) -> Cause:
     """What a line says of an error. Whoever has to act reads it: an operator's warning, or the client's own affair."""
     level = WARNING if error.blame in (Blame.BACKEND, Blame.GATEWAY) else INFO
-    return Failure(level, error.status, error.type, error.message)
+    return Cause(level, error.status, error.type, error.message)
 
 
 def _ms(ns: int) -> float:

@@ -32,7 +32,7 @@ from arriero.errors import (
     NotFound,
 )
 from arriero.gateway import heads
-from arriero.gateway.answering import error_answer, named, read_error
+from arriero.gateway.answering import error_answer, owned, read_error
 from arriero.gateway.attempt import Attempt
 from arriero.gateway.choice import Choice, Lease, Routing
 from arriero.gateway.kinds import type_of
@@ -171,12 +171,12 @@ class Passing(Struct, frozen=True):
             if shown is not None and not attempt.told:
                 if not lane.started:
                     raise shown
-                attempt.tell(named(shown, backend))
+                attempt.tell(owned(shown, backend))
             outcome.error = shown
             if shown is None:
                 shown = _shown(backend.name, attempt.head)
         except ArrieroError as error:
-            shown = named(error, backend)
+            shown = owned(error, backend)
             raise
         finally:
             outcome.usage, outcome.first_byte_ns = attempt.usage, attempt.first_byte_ns

@@ -15,7 +15,7 @@ from arriero.canonical.events import Answer, Event, Failed, Finished, Started, U
 from arriero.canonical.stream import Folder, unfold
 from arriero.dialects.backend_errors import error_of
 from arriero.dialects.base import AnswerContext, Decoder, Driver, Encoder, Endpoint
-from arriero.dialects.profiles import Profile
+from arriero.dialects.quirks import Profile
 from arriero.errors import ArrieroError, BackendBroken, BackendError
 from arriero.gateway.ending import check_end
 from arriero.gateway.usage import HEAD_BYTES, PIECES, read

@@ -31,6 +31,9 @@ TYPES: Mapping[str, str] = MappingProxyType(
 )
 """The types of ollama-proxy, each with the profile or kind that it means."""
 
+_WORDS: Mapping[str, str] = MappingProxyType({**{name: word for word, name in TYPES.items()}, "generic": "openai"})
+"""The same the other way round. Of a server of which nothing is known, its API is."""
+
 _VARIANTS: Mapping[str, str] = MappingProxyType({"azure-deployments": "azure", "bedrock-mantle": "bedrock"})
 """Profiles of a vendor that another one is named after."""
 
@@ -45,8 +48,8 @@ def named(word: str, entries: Mapping[str, Entry]) -> tuple[str, ...]:
         return own
     profile = TYPES.get(folded, folded)
     found = tuple(name for name, entry in entries.items() if profile in (_profile(entry), _vendor(entry)))
-    # The kind only then: to most people `openai` is a vendor, not a wire.
-    return found or tuple(name for name, entry in entries.items() if entry.backend.kind == folded)
+    # The kind only then, and without the vendors: to most people `openai` is one of them, not a wire.
+    return found or tuple(name for name, entry in entries.items() if entry.backend.kind == folded and _is_house(entry))
 
 
 class Preferring(Struct, frozen=True):
@@ -101,12 +104,17 @@ def is_known(word: str) -> bool:
 def type_of(entry: Entry) -> str:
     """What ollama-proxy's clients call the backend's type: its own word where it has one, else the profile or kind."""
     vendor = _vendor(entry)
-    return next((word for word, name in TYPES.items() if name == vendor), vendor)
+    return _WORDS.get(vendor, vendor)
 
 
 def _vendor(entry: Entry) -> str:
     profile = _profile(entry)
     return _VARIANTS.get(profile, profile)
+
+
+def _is_house(entry: Entry) -> bool:
+    """Whether it is no vendor's."""
+    return not entry.backend.profile.title
 
 
 def _profile(entry: Entry) -> str:

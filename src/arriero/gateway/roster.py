@@ -7,9 +7,7 @@ an attempt has shown of a backend comes in by `note`.
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
 
-import msgspec
 import structlog
 from msgspec import Struct
 
@@ -17,6 +15,7 @@ from arriero.backends.base import Backend
 from arriero.canonical.catalog import LoadedModel, ModelCard
 from arriero.canonical.requests import FOREVER
 from arriero.errors import (
+    AmbiguousModel,
     ArrieroError,
     BackendBroken,
     BackendFailed,
@@ -29,11 +28,13 @@ from arriero.errors import (
     ModelNotFound,
 )
 from arriero.gateway.checks import MAX_COOLING_SECONDS, Checks, state_of
-from arriero.gateway.entry import CLOSED, NO_TURN, Entry, Failure, Seat, Told
+from arriero.gateway.entry import CLOSED, NO_TURN, Entry, Failure, Seat
 from arriero.gateway.journal import Journal
 from arriero.gateway.kinds import reaches
 from arriero.gateway.queue import Queue
 from arriero.gateway.tally import Tally
+from arriero.gateway.told import Told, completed
+from arriero.gateway.untold import misconfigured, unlisted
 from arriero.routing.breaker import FAST_SECONDS, BreakerRule, Event, admits, let_out, step
 from arriero.routing.fleet import Member, State
 from arriero.routing.model_filter import EVERYTHING, ModelFilter
@@ -53,6 +54,9 @@ MISS_SECONDS = 5.0
 RECHECK_SECONDS = 1.0
 """A backend that was offline this long ago is asked again before a request is refused for want of it."""
 
+BACK_SECONDS = 2.0
+"""And so long it is waited for; an answer that comes later counts for the next request."""
+
 DEFAULT_KEEP_ALIVE = 300.0
 
 MAX_ADMITTED = 100_000
@@ -60,8 +64,6 @@ MAX_ADMITTED = 100_000
 
 MAX_USED = 4096
 """Models of one backend that are remembered as used."""
-
-Value = TypeVar("Value")
 
 log = structlog.get_logger("arriero.roster")
 
@@ -253,12 +255,13 @@ class Roster:
         except ModelNotFound as error:
             missing = error
         discover = self._bylaws.unknown_model == "discover"
-        await self.refresh(older_than=RECHECK_SECONDS if discover else MISS_SECONDS)
+        await self._look_again(RECHECK_SECONDS if discover else MISS_SECONDS)
         try:
             return self.view(scope).names.resolve(text)
         except ModelNotFound:
             self._check_broken(text)
-            self._check_keys(scope)
+            if not isinstance(missing, AmbiguousModel):
+                self._check_told(text, scope)
             if self._bylaws.unknown_model != "any":
                 raise missing from None
         self.check_admitted(text)
@@ -285,16 +288,20 @@ class Roster:
         except ModelNotFound:
             self.check_admitted(text)
 
-    def _check_keys(self, scope: str | None) -> None:
-        """Where nobody could tell its models, and somebody because of how he is configured, that is the answer: the
-        name may be right, and the operator has to know what to do.
+    def _check_told(self, text: str, scope: str | None) -> None:
+        """Where nobody has ever told its models the name may be right, and why is the answer; so it is where the one
+        has not that the name begins with. Whom the operator lets guess is only told of a wrong key; Olla's doors say
+        what Olla says.
         """
-        others = [entry for entry in self.view(scope).entries.values() if not entry.backend.curated]
-        if any(entry.cards for entry in others):
-            return
-        for entry in others:
-            if entry.state is State.CONFIG_ERROR and entry.error is not None:
-                raise entry.error
+        entries = self.view(scope).entries
+        pin, slash, _ = text.strip().partition("/")
+        asked = [[entries[pin]]] if slash and pin in entries else []
+        for meant in (*asked, entries.values()):
+            error = misconfigured(meant)
+            if error is None and scope is None and self._bylaws.unknown_model != "any":
+                error = unlisted(meant, self.clock())
+            if error is not None:
+                raise error from None
 
     def _check_broken(self, text: str) -> None:
         """A model that is there and cannot be used is not unknown: the reason is the answer."""
@@ -311,6 +318,18 @@ class Roster:
         entries = self.entries.values() if names is None else [self.entries[n] for n in names if n in self.entries]
         due = [entry for entry in entries if now - entry.asked >= older_than or entry.is_asked]
         await _all(self._checks.ask(entry) for entry in due)
+
+    async def _look_again(self, older_than: float) -> None:
+        """Ask those whose list is older than this, for somebody who waits. Who did not answer last time is waited for a
+        moment only: one that hangs would hold up every question for a name that nobody has.
+        """
+        now = self.clock()
+        well: list[asyncio.Future[None]] = []
+        away: list[asyncio.Future[None]] = []
+        for entry in self.entries.values():
+            if now - entry.asked >= older_than or entry.is_asked:
+                (away if entry.state is State.OFFLINE else well).append(self._checks.ask(entry))
+        await asyncio.gather(_all(well), _all(away, START_SECONDS))
 
     async def refresh_local(self) -> None:
         """Ask the backends that only list what lies on this machine: the answer costs nothing. A disk that does not
@@ -331,16 +350,18 @@ class Roster:
             for entry in entries.values()
             if entry.state is State.OFFLINE or (entry.state is State.RATE_LIMITED and entry.cooling_until <= now)
         ]
-        await _all(self._checks.ask(entry) for entry in away if now - entry.asked >= RECHECK_SECONDS or entry.is_asked)
+        due = [entry for entry in away if now - entry.asked >= RECHECK_SECONDS or entry.is_asked]
+        # Who hangs would be waited for as long as two checks may take, by every request.
+        await _all([self._checks.ask(entry) for entry in due], BACK_SECONDS)
 
     def _listed(self, entry: Entry, cards: Sequence[ModelCard]) -> None:
         self._note_broken(entry)
         if cards and cards is entry.own:
             return  # the very list of the last check
         entry.own = tuple(cards)
-        completed = self._completed(entry, cards)
-        if completed != entry.cards:
-            entry.cards = completed
+        found = self._completed(entry, cards)
+        if found != entry.cards:
+            entry.cards = found
             self._changed()
 
     def _note_broken(self, entry: Entry) -> None:
@@ -371,10 +392,8 @@ class Roster:
 
     def _completed(self, entry: Entry, cards: Sequence[ModelCard]) -> tuple[ModelCard, ...]:
         """The cards with the operator's extra models, and with what the operator says where the backend is silent."""
-        once: dict[str, ModelCard] = {}  # who lists a model twice offers it once: a host is tried once
-        for card in (*cards, *(ModelCard(id=id) for id in entry.seat.extra_models)):
-            once.setdefault(key_of(card.id), card)
-        return tuple(_filled(_filled(card, entry.seat.told), self._bylaws.told) for card in once.values())
+        seat = entry.seat
+        return completed(cards, seat.extra_models, seat.told, self._bylaws.told)
 
     def _changed(self) -> None:
         self._names = None
@@ -388,6 +407,7 @@ class Roster:
             aliases=self._bylaws.aliases,
             admit=self._admit,
             per_backend={name: entry.seat.patterns for name, entry in entries.items()},
+            variants={name: entry.backend.profile.variants for name, entry in entries.items()},
         )
 
     def _admit(self, id: str) -> bool:
@@ -535,10 +555,10 @@ class Roster:
         ]
 
 
-async def _all(tasks: "Iterable[asyncio.Future[None]]") -> None:
+async def _all(tasks: "Iterable[asyncio.Future[None]]", seconds: float | None = None) -> None:
     pending = list(tasks)
     if pending:
-        await asyncio.wait(pending)
+        await asyncio.wait(pending, timeout=seconds)
 
 
 def _event(error: ArrieroError | None, seconds: float, before_head: bool) -> Event:
@@ -552,19 +572,3 @@ def _event(error: ArrieroError | None, seconds: float, before_head: bool) -> Eve
             return Event.FAILURE
         case _:
             return Event.SUCCESS if error.blame is Blame.CLIENT else Event.NEUTRAL
-
-
-def _filled(card: ModelCard, told: Told) -> ModelCard:
-    """The card with what the operator says where nobody else has."""
-    if card.capabilities is None and (capabilities := _first(told.capabilities, card.id)):
-        card = msgspec.structs.replace(card, capabilities=capabilities)
-    if card.context_length is None and (length := _first(told.context_length, card.id)):
-        card = msgspec.structs.replace(card, context_length=length)
-    if card.input_price is None and card.output_price is None and (price := _first(told.price, card.id)):
-        card = msgspec.structs.replace(card, input_price=price[0], output_price=price[1])
-    return card
-
-
-def _first(table: Mapping[str, Value], id: str) -> Value | None:
-    """The value of the first glob that covers the model."""
-    return next((value for glob, value in table.items() if Patterns(include=(glob,)).admit(id)), None)

@@ -4,8 +4,9 @@ A client may ask for a model by the listed name, with or without `:latest`, by t
 segment, by the name that ollama-proxy made of it, by a unique beginning up to a tag, by an alias, or pinned to one
 backend as `backend/id`. Exact beats alias beats `:latest` beats pin beats tail beats ollama-proxy's name beats
 beginning; two models that answer equally well are an ambiguity, and the error names them. `:free` and the like are tags
-of the id and stay as they are. Letter case is kept and compared without regard to it. What nobody has under the whole
-text is looked for once more as Ollama reads it: without its registry, its `library/`, and the suffix `:local`.
+of the id and stay as they are; some vendors take more of them behind any id that they list. Letter case is kept and
+compared without regard to it. What nobody has under the whole text is looked for once more as Ollama reads it: without
+its registry, its `library/`, and the suffix `:local`.
 
 Hidden models are looked for last, by the same spellings: a text that means only those is forbidden, not unknown.
 """
@@ -16,6 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from arriero.canonical.catalog import ModelCard
 from arriero.errors import AmbiguousModel, ModelForbidden, ModelNotFound
@@ -48,6 +50,9 @@ class Patterns(Struct, frozen=True):
         if any(_matches(keys, glob) for glob in self.exclude):
             return False
         return not self.include or any(_matches(keys, glob) for glob in self.include)
+
+
+EVERYTHING = Patterns()
 
 
 def _matches(keys: Iterable[str], glob: str) -> bool:
@@ -127,6 +132,7 @@ class Names:
     """An index of every offer, built once when the catalog changes and only read afterwards.
 
     `admit` says of an id whether the model may be seen and used; `per_backend` the same of those of one backend.
+    `variants` are the tags that a backend takes behind any id that it lists.
     """
 
     def __init__(
@@ -136,8 +142,8 @@ class Names:
         aliases: Mapping[str, Sequence[str]] | None = None,
         admit: Callable[[str], bool] = lambda id: True,
         per_backend: Mapping[str, Patterns] | None = None,
+        variants: Mapping[str, Collection[str]] | None = None,
     ) -> None:
-        everything = Patterns()
         per_backend = per_backend or {}
         by_key: dict[str, list[Offer]] = defaultdict(list)
         hidden: dict[str, list[Offer]] = defaultdict(list)
@@ -150,7 +156,7 @@ class Names:
             if key is None:
                 key = keys[id] = key_of(id)
                 admitted[id] = admit(id)
-            shown = admitted[id] and per_backend.get(offer.backend, everything).admit(id)
+            shown = admitted[id] and per_backend.get(offer.backend, EVERYTHING).admit(id)
             (by_key if shown else hidden)[key].append(offer)
             backends.setdefault(offer.backend.casefold(), offer.backend)
         self._by_key = {key: tuple(found) for key, found in by_key.items()}
@@ -159,6 +165,8 @@ class Names:
         self._shown = _Index(self._by_key, backends)
         # One that somebody offers visibly is no hidden model.
         self._hidden = _Index({key: tuple(found) for key, found in hidden.items() if key not in by_key}, backends)
+        self._admit, self._per_backend = admit, per_backend
+        self._variants = _grouped((tag, backend) for backend, tags in (variants or {}).items() for tag in tags)
         self._named = {alias: tuple(names) for alias, names in (aliases or {}).items()}
         self._aliases = {alias.casefold(): names for alias, names in self._named.items()}
         self._aliases_by_key = {key_of(alias): names for alias, names in self._named.items()}
@@ -182,6 +190,15 @@ class Names:
     def aliases(self) -> Mapping[str, tuple[str, ...]]:
         """The aliases as the operator wrote them, each with the real names in order of preference."""
         return self._named
+
+    def listed_key(self, id: str) -> str | None:
+        """The key of the model that a list has for this id; `None` where none has it. A variant is its base model."""
+        key = key_of(id)
+        if key in self._by_key:
+            return key
+        before, _, tag = key.rpartition(":")
+        base = key_of(before)
+        return base if tag in self._variants and base in self._by_key else None
 
     def has_alias(self, text: str) -> bool:
         """Whether there is such an alias, hidden or not by a model of the same name."""
@@ -233,9 +250,32 @@ class Names:
         plain = _plain(key)
         if plain != key and (found := self._shown.find(text, plain)):
             return found
+        if self._variants and (found := self._variant(text, plain)):
+            return found
         if self._hidden.models and (self._is_hidden(text, key) or self._is_hidden(text, plain)):
             raise forbidden(text)
         raise ModelNotFound(text)
+
+    def _variant(self, text: str, key: str) -> tuple[Offer, ...]:
+        """The model before the last tag, with this tag in its id, from those who take it behind any id."""
+        before, _, tag = key.rpartition(":")
+        backends, base = self._variants.get(tag, ()), key_of(before)
+        if not backends or not base:
+            return ()
+        offers = [
+            Offer(offer.backend, replace(offer.card, id=f"{offer.card.id}:{tag}"))
+            for offer in self._shown.find(text, base)
+            # One tag takes another's place only where the client has named both.
+            if offer.backend in backends and has_tag(key_of(offer.card.id)) == has_tag(base)
+        ]
+        admitted = tuple(
+            offer
+            for offer in offers
+            if self._admit(offer.card.id) and self._per_backend.get(offer.backend, EVERYTHING).admit(offer.card.id)
+        )
+        if not admitted and (offers or self._is_hidden(text, base)):
+            raise forbidden(text)
+        return admitted
 
     def _is_hidden(self, text: str, key: str) -> bool:
         try:

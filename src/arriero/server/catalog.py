@@ -27,13 +27,12 @@ from arriero.gateway.roster import Roster
 from arriero.routing.fleet import State
 from arriero.routing.names import Names, Offer, listed_name
 from arriero.server.listings import Listings
-from arriero.server.routes import Route
+from arriero.server.routes import GET_HEAD, JSON, Route
 
 OLLAMA_VERSION = "0.17.6"
 """The release whose behaviour clients may expect; several compare it, so it is digits and dots only."""
 
 _JSON: Headers = ((b"content-type", b"application/json; charset=utf-8"),)
-_OPENAI_JSON: Headers = ((b"content-type", b"application/json"),)
 _TEXT: Headers = ((b"content-type", b"text/plain; charset=utf-8"),)
 _SELF: Headers = ((b"server", b"arriero/" + arriero.__version__.encode()),)
 
@@ -43,7 +42,6 @@ INSTALLED = Path(arriero.__file__).stat().st_mtime
 """The time of models that have none of their own: the same after every restart."""
 
 _GET = ("GET",)
-_GET_HEAD = ("GET", "HEAD")
 _POST = ("POST",)
 
 
@@ -59,9 +57,9 @@ class Catalog:
         self._strategy = strategy
         self._listings = Listings()
         shared = (
-            Route("/", _GET_HEAD, self.root),
-            Route("/api/version", _GET_HEAD, self.version),
-            Route("/api/tags", _GET_HEAD, self.tags),
+            Route("/", GET_HEAD, self.root),
+            Route("/api/version", GET_HEAD, self.version),
+            Route("/api/tags", GET_HEAD, self.tags),
             Route("/api/ps", _GET, self.ps),
             Route("/api/show", _POST, self.show),
             Route("/v1/models", _GET, self.models),
@@ -81,8 +79,8 @@ class Catalog:
             Route("/api/experimental/web_search", _POST, self.web_search),
             Route("/api/experimental/web_fetch", _POST, self.web_fetch),
             Route("/api/experimental/model-recommendations", _GET, self.recommendations),
-            Route("/healthz", _GET_HEAD, self.alive),
-            Route("/readyz", _GET_HEAD, self.ready),
+            Route("/healthz", GET_HEAD, self.alive),
+            Route("/readyz", GET_HEAD, self.ready),
         )
 
     @property
@@ -184,13 +182,13 @@ class Catalog:
         await self._look_again()
         door = inbound.door
         body = self._text(door, "openai", lambda: openai.write_models(self.listed(door, tagged=False), INSTALLED))
-        reply(lane, 200, _OPENAI_JSON, body)
+        reply(lane, 200, JSON, body)
 
     async def model(self, inbound: Inbound, lane: Lane) -> None:
         """One model; ids may hold slashes."""
         id = inbound.path.removeprefix("/v1/models/")
         offer = await self._offer(id, inbound.door)
-        reply(lane, 200, _OPENAI_JSON, openai.write_model(Listed(id, _owned(offer.card, inbound.door)), INSTALLED))
+        reply(lane, 200, JSON, openai.write_model(Listed(id, _owned(offer.card, inbound.door)), INSTALLED))
 
     def _name(self, card: ModelCard) -> str:
         return listed_name(card.id) if self._tagged else card.id

@@ -9,7 +9,6 @@ from urllib.parse import parse_qs
 
 from msgspec import Struct
 
-from arriero.backends.http.call import Headers
 from arriero.canonical.catalog import Capability
 from arriero.errors import AmbiguousModel, BadRequest, Busy, ModelForbidden, ModelNotFound, NoBackend
 from arriero.gateway.lane import Inbound, Lane, reply
@@ -20,10 +19,8 @@ from arriero.routing.fleet import Member
 from arriero.routing.names import Offer, key_of
 from arriero.routing.needs import Needs, can
 from arriero.routing.policies import CAPABILITY
-from arriero.server.routes import Route
+from arriero.server.routes import JSON, Route
 from arriero.wire.jsontext import json_text
-
-_JSON: Headers = ((b"content-type", b"application/json"),)
 
 MAX_DIGITS = 12
 """Of a number of tokens."""
@@ -108,15 +105,14 @@ class Explain:
         fleet = roster.members(offers, now)
         pairs = {(offer.backend, offer.card.id) for offer in own.offers}
         weighed = weigh(offers, fleet, rules, now, own=pairs, preferred=own.preferred, needs=needs)
+        reason: str | None = None
+        queued = False
         try:
-            reason, queued = (
-                decide(offers, fleet, rules, now, own=pairs, preferred=own.preferred, needs=needs).reason,
-                False,
-            )
+            reason = decide(offers, fleet, rules, now, own=pairs, preferred=own.preferred, needs=needs).reason
         except Busy:
-            reason, queued = None, True
+            queued = True
         except NoBackend:
-            reason, queued = None, False  # waiting would not help
+            pass  # waiting would not help
         answer = Explained(
             model=model,
             provider=provider,
@@ -129,7 +125,7 @@ class Explain:
             waiting=roster.queue.waiting,
             candidates=[_candidate(one, fleet[one.offer.backend], own, needs) for one in weighed],
         )
-        reply(lane, 200, _JSON, json_text(answer))
+        reply(lane, 200, JSON, json_text(answer))
 
     async def _own(self, model: str, provider: str | None) -> Preferring:
         """The offers of the model itself; none of an unknown one that has a fallback."""

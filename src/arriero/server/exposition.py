@@ -86,11 +86,6 @@ def label(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def percent(ratio: float | None) -> float | None:
-    """A share between 0 and 1 as Olla's clients read it."""
-    return None if ratio is None else ratio * 100
-
-
 def _filled(family: "Metric", rows: Rows, labels: Sequence[str], sample: str) -> "Metric":
     for values, value in rows:
         if value is not None:

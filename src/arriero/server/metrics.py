@@ -17,8 +17,9 @@ from arriero.gateway.lane import Inbound, Lane, reply
 from arriero.gateway.tally import Tally
 from arriero.routing.names import Names
 from arriero.server import exposition, series
+from arriero.server.accept import wants_openmetrics
 from arriero.server.olla import series as olla
-from arriero.server.routes import Route
+from arriero.server.routes import GET_HEAD, Route
 from arriero.server.series import Facts, Waiting
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 MAX_MODELS = 200
 """Models that have series of their own: those that were asked for most."""
-
-_GET_HEAD = ("GET", "HEAD")
 
 
 class Fleet(Protocol):
@@ -57,7 +56,7 @@ class Metrics:
         self._tally = tally
         self._started = started
         self._policy = policy
-        self.routes: Sequence[Route] = (Route("/internal/metrics", _GET_HEAD, self.metrics),)
+        self.routes: Sequence[Route] = (Route("/internal/metrics", GET_HEAD, self.metrics),)
 
     async def metrics(self, inbound: Inbound, lane: Lane) -> None:
         """Everything, where Olla's scrapers look for it."""
@@ -70,7 +69,7 @@ class Metrics:
     async def _answer(self, inbound: Inbound, lane: Lane, families: Callable[[], Iterable["Metric"]]) -> None:
         """In OpenMetrics for a client that names it, else in the text format 0.0.4."""
         await asyncio.to_thread(exposition.load)  # at the first scrape it takes as long as a hundred requests
-        asked = b"application/openmetrics-text" in (inbound.get(b"accept") or b"").lower()
+        asked = wants_openmetrics(inbound.get(b"accept"))
         found: list[Metric] = []
         for family in families():
             found.append(family)

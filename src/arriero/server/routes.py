@@ -18,6 +18,10 @@ Handler: TypeAlias = Callable[[Inbound, Lane], Coroutine[Any, Any, None] | None]
 """Takes a request; what it returns has to be awaited, `None` where the answer comes by callbacks."""
 
 TEXT = (b"content-type", b"text/plain")
+JSON: Headers = ((b"content-type", b"application/json"),)
+
+GET_HEAD = ("GET", "HEAD")
+"""What a page that is only read is asked by."""
 
 
 class Route(Struct, frozen=True):

@@ -27,7 +27,8 @@ from arriero.server.olla.ui import Audience, Ui
 from arriero.server.olla.unified import Unified
 from arriero.server.providers.figures import Figures
 from arriero.server.providers.health import Health
-from arriero.server.providers.listing import Listing, Strategy
+from arriero.server.providers.listing import Listing
+from arriero.server.providers.shapes import Terms
 from arriero.server.routes import Route, Table
 
 LIBRARY_ROUTES: Sequence[tuple[str, tuple[str, ...]]] = (
@@ -62,12 +63,10 @@ def table(
     catalog: Catalog,
     policy: Policy,
     started: float,
+    terms: Terms,
     audience: Audience | None = None,
-    environment: str = "development",
 ) -> Table:
-    """All routes. `started` is unix time; `audience` may see the dashboard, this machine where nobody is named;
-    `environment` is the operator's word for what this installation is for.
-    """
+    """All routes. `started` is unix time; `audience` may see the dashboard, this machine where nobody is named."""
     passing = {
         name: Passing(app.roster, policy.routing, dialect, policy.strategy) for name, dialect in dialects.items()
     }
@@ -84,11 +83,9 @@ def table(
     )
     roster, tally, rules = app.roster, app.roster.tally, policy.routing.rules
     metrics = Metrics(roster, tally, started=started, policy=rules.policy)
-    retrying = policy.routing.retrying
-    strategy = Strategy(policy=rules.policy, attempts=retrying.attempts, same=retrying.same)
     proxy = (
-        *Health(roster, tally, started=started, environment=environment).routes,
-        *Listing(roster, tally, strategy=strategy, tagged=catalog.tagged).routes,
+        *Health(roster, tally, started=started, environment=terms.environment).routes,
+        *Listing(roster, tally, terms=terms, tagged=catalog.tagged).routes,
         *Figures(roster, tally, started=started, text=metrics.text).routes,
     )
     house = (

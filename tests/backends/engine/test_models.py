@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from arriero.backends.engine.models import DEMO_ID, Models, model_id
+from arriero.backends.engine import DEMO_ID
+from arriero.backends.engine.models import Models, model_id
 from support.gguf import random_llama, truncated
 
 

@@ -65,13 +65,30 @@ def test_tags_of_a_model_that_nobody_described() -> None:
         "details": {
             "parent_model": "",
             "format": "gguf",
-            "family": "unknown",
-            "families": ["unknown"],
+            "family": "gpt",
+            "families": ["gpt"],
             "parameter_size": "",
             "quantization_level": "unknown",
         },
         "capabilities": ["completion"],
     }
+
+
+@pytest.mark.parametrize(
+    ("id", "family"),
+    [
+        ("openai/gpt-4o", "gpt"),
+        ("anthropic/Claude-3", "claude"),
+        ("meta/llama-3:free", "llama"),
+        ("google/gemini-pro", "gemini"),
+        ("qwen3:4b", "unknown"),
+    ],
+)
+def test_a_family_that_nobody_tells_stands_in_the_id(id: str, family: str) -> None:
+    (entry,) = json.loads(catalog.tags(listed(ModelCard(id=id))))["models"]
+    assert (entry["details"]["family"], entry["details"]["families"]) == (family, [family])
+    told = ModelCard(id=id, family="its own")
+    assert json.loads(catalog.tags(listed(told)))["models"][0]["details"]["family"] == "its own"
 
 
 def test_what_an_ollama_server_said_goes_out_as_it_came() -> None:
@@ -271,8 +288,8 @@ def test_nothing_is_made_up_for_a_model_that_nobody_described() -> None:
         "details": {
             "parent_model": "",
             "format": "gguf",
-            "family": "unknown",
-            "families": ["unknown"],
+            "family": "gpt",
+            "families": ["gpt"],
             "parameter_size": "",
             "quantization_level": "unknown",
         },

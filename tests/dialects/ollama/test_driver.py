@@ -30,7 +30,7 @@ from arriero.canonical.requests import (
 )
 from arriero.dialects.base import Outbound, Target
 from arriero.dialects.ollama import DIALECT
-from arriero.dialects.profiles import Profile
+from arriero.dialects.quirks import Profile
 from arriero.errors import BadRequest, UnsupportedContent
 
 TARGET = Target("there:1b", Profile(name="ollama"))

@@ -9,7 +9,8 @@ import pytest
 from arriero.canonical.events import Answer, Embeddings, Finished, Reason, Started, Timings, Usage
 from arriero.canonical.requests import Text, Thinking, ToolCall
 from arriero.dialects.openai.answers import decode_answer, decode_embeddings
-from arriero.dialects.profiles import Profile, profile_of
+from arriero.dialects.profiles import profile_of
+from arriero.dialects.quirks import Profile
 from arriero.errors import (
     BackendBroken,
     BackendError,
@@ -91,7 +92,8 @@ def _timings(name: str) -> Timings:
 BROKEN: dict[str, tuple[bytes, type[BackendError], str, int]] = {
     "not JSON": (b"<html>", BackendBroken, "the backend's answer is not JSON: ", 502),
     "a list": (b"[1]", BackendBroken, "the backend's answer is not JSON: not a JSON object", 502),
-    "nothing": (b"", BackendBroken, "the backend's answer is not JSON: ", 502),
+    "nothing": (b"", BackendBroken, "the backend's answer is empty", 502),
+    "blanks": (b" \n", BackendBroken, "the backend's answer is empty", 502),
     "nested without end": (
         b'{"choices":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
         BackendBroken,

@@ -4,23 +4,19 @@ import json
 from typing import Any
 
 import pytest
-from msgspec import Raw
-from msgspec.structs import replace
 
 from arriero.canonical.catalog import Capability, Listed, ModelCard
 from arriero.dialects.openai.catalog import (
     MAX_MODELS,
     Page,
-    Props,
     read_models,
     read_page,
-    read_props,
     with_details,
     write_model,
     write_models,
 )
 from arriero.dialects.profiles import PROFILES
-from arriero.errors import BackendBroken
+from arriero.errors import BackendBroken, BackendError, BackendFailed, BackendOverloaded, BackendUnauthorized
 from support.recordings import load
 
 C = Capability
@@ -65,278 +61,6 @@ def test_a_model_without_a_time_has_the_one_that_is_given() -> None:
     assert b'"created":5,' in write_model(Listed("m", ModelCard(id="m", created=5)), 7.9)
 
 
-# ---- the vendors' forms --------------------------------------------------------------------------------------------
-
-OPENROUTER = {
-    "id": "google/gemini-3-flash:free",
-    "name": "Google: Gemini 3 Flash (free)",
-    "created": 1766000000,
-    "context_length": 1048576,
-    "architecture": {"input_modalities": ["text", "image", "audio"], "output_modalities": ["text"]},
-    "top_provider": {"context_length": 65536, "max_completion_tokens": 8192},
-    "supported_parameters": ["tools", "include_reasoning", "max_tokens"],
-    "pricing": {"prompt": "0", "completion": "0.0000025", "request": "0"},
-}
-
-ENTRIES: dict[str, tuple[str, Any, ModelCard]] = {
-    "OpenAI": (
-        "openai",
-        {"id": "gpt-4o", "object": "model", "created": 1715367049, "owned_by": "system"},
-        ModelCard(id="gpt-4o", created=1715367049, owned_by="system"),
-    ),
-    "OpenRouter": (
-        "openrouter",
-        OPENROUTER,
-        ModelCard(
-            id="google/gemini-3-flash:free",
-            display_name="Google: Gemini 3 Flash (free)",
-            created=1766000000,
-            context_length=65536,
-            max_output_tokens=8192,
-            capabilities=TALKS | {C.VISION, C.AUDIO, C.TOOLS, C.THINKING},
-            input_price=0.0,
-            output_price=2.5,
-        ),
-    ),
-    "OpenRouter, a router whose price depends": (
-        "openrouter",
-        {"id": "x/auto", "pricing": {"prompt": "-1", "completion": "cheap"}},
-        ModelCard(id="x/auto"),
-    ),
-    "OpenRouter, embeddings": (
-        "openrouter",
-        {
-            "id": "x/embed",
-            "context_length": 8192,
-            "architecture": {"input_modalities": ["text"], "output_modalities": ["embeddings"]},
-            "top_provider": {"context_length": None},
-            "supported_parameters": [],
-        },
-        ModelCard(id="x/embed", context_length=8192, capabilities=EMBEDS),
-    ),
-    "OpenRouter, pictures": (
-        "openrouter",
-        {
-            "id": "x/draws",
-            "architecture": {"input_modalities": ["text"], "output_modalities": ["image", "text"]},
-            "supported_parameters": ["reasoning"],
-        },
-        ModelCard(id="x/draws", capabilities=TALKS | {C.IMAGE, C.THINKING}),
-    ),
-    "vLLM": (
-        "vllm",
-        {"id": "Qwen/Qwen3-8B", "created": 5, "owned_by": "vllm", "root": "x", "max_model_len": 40960},
-        ModelCard(id="Qwen/Qwen3-8B", created=5, owned_by="vllm", context_length=40960),
-    ),
-    "LM Studio, /api/v0": (
-        "lmstudio",
-        {
-            "id": "qwen2-vl-7b",
-            "type": "vlm",
-            "publisher": "mlx-community",
-            "arch": "qwen2_vl",
-            "compatibility_type": "mlx",
-            "quantization": "4bit",
-            "state": "loaded",
-            "max_context_length": 32768,
-            "loaded_context_length": 4096,
-            "capabilities": ["tool_use"],
-        },
-        ModelCard(
-            id="qwen2-vl-7b",
-            owned_by="mlx-community",
-            family="qwen2_vl",
-            format="mlx",
-            quantization="4bit",
-            context_length=4096,
-            capabilities=TALKS | {C.VISION, C.TOOLS},
-        ),
-    ),
-    "LM Studio, not loaded": (
-        "lmstudio",
-        {"id": "a", "type": "llm", "arch": "llama", "max_context_length": 32768, "capabilities": []},
-        ModelCard(id="a", family="llama", context_length=32768, capabilities=TALKS),
-    ),
-    "LM Studio before it told of tools": (
-        "lmstudio",
-        {"id": "a", "type": "llm", "arch": "llama", "max_context_length": 32768},
-        ModelCard(id="a", family="llama", context_length=32768),
-    ),
-    "LM Studio, embeddings": (
-        "lmstudio",
-        {"id": "nomic", "type": "embeddings", "arch": "nomic-bert", "max_context_length": 2048},
-        ModelCard(id="nomic", family="nomic-bert", context_length=2048, capabilities=EMBEDS),
-    ),
-    "LM Studio, /api/v1": (
-        "lmstudio",
-        {
-            "type": "llm",
-            "publisher": "google",
-            "key": "google/gemma-3-4b",
-            "display_name": "Gemma 3 4B",
-            "architecture": "gemma3",
-            "quantization": {"name": "4bit", "bits_per_weight": 4},
-            "size_bytes": 3034755901,
-            "params_string": "4B",
-            "loaded_instances": [{"id": "x", "config": {"context_length": 8192}}],
-            "max_context_length": 131072,
-            "format": "mlx",
-            "capabilities": {"vision": True, "trained_for_tool_use": False},
-        },
-        ModelCard(
-            id="google/gemma-3-4b",
-            owned_by="google",
-            display_name="Gemma 3 4B",
-            family="gemma3",
-            quantization="4bit",
-            size_bytes=3034755901,
-            parameter_size="4B",
-            context_length=8192,
-            format="mlx",
-            capabilities=TALKS | {C.VISION},
-        ),
-    ),
-    "Mistral": (
-        "mistral",
-        {
-            "id": "codestral-latest",
-            "type": "base",
-            "created": 5,
-            "owned_by": "mistralai",
-            "max_context_length": 256000,
-            "capabilities": {
-                "completion_chat": True,
-                "completion_fim": True,
-                "function_calling": True,
-                "fine_tuning": False,
-                "vision": False,
-            },
-        },
-        ModelCard(
-            id="codestral-latest",
-            created=5,
-            owned_by="mistralai",
-            context_length=256000,
-            capabilities=TALKS | {C.INSERT, C.TOOLS},
-        ),
-    ),
-    "Mistral, embeddings: it says only what they cannot": (
-        "mistral",
-        {"id": "mistral-embed", "capabilities": {"completion_chat": False, "function_calling": False}},
-        ModelCard(id="mistral-embed"),
-    ),
-    "Together": (
-        "together",
-        {
-            "id": "a/b",
-            "type": "chat",
-            "organization": "a",
-            "display_name": "B",
-            "context_length": 8192,
-            "created": 0,
-            "pricing": {"input": 0.18, "output": 0.2},
-        },
-        ModelCard(id="a/b", owned_by="a", display_name="B", context_length=8192, input_price=0.18, output_price=0.2),
-    ),
-    "Together, embeddings": (
-        "together",
-        {"id": "a/e", "type": "embedding", "context_length": 512},
-        ModelCard(id="a/e", context_length=512, capabilities=EMBEDS),
-    ),
-    "Groq": (
-        "groq",
-        {
-            "id": "llama-3.3-70b",
-            "owned_by": "Meta",
-            "active": True,
-            "context_window": 131072,
-            "max_completion_tokens": 32768,
-        },
-        ModelCard(id="llama-3.3-70b", owned_by="Meta", context_length=131072, max_output_tokens=32768),
-    ),
-    "Google": (
-        "google",
-        {"id": "models/gemini-2.5-flash", "object": "model", "owned_by": "google"},
-        ModelCard(id="gemini-2.5-flash", owned_by="google"),
-    ),
-    "xAI": (
-        "xai",
-        {
-            "id": "grok-4.3",
-            "created": 5,
-            "owned_by": "xai",
-            "context_length": 1000000,
-            "capabilities": {"reasoning_effort": ["none", "low"]},
-        },
-        ModelCard(id="grok-4.3", created=5, owned_by="xai", context_length=1000000),
-    ),
-    "DeepSeek": (
-        "deepseek",
-        {"id": "deepseek-chat", "object": "model", "owned_by": "deepseek"},
-        ModelCard(id="deepseek-chat", owned_by="deepseek"),
-    ),
-    "Azure": (
-        "azure",
-        {"id": "my-deployment", "created_at": 5, "capabilities": {"chat_completion": True, "embeddings": False}},
-        ModelCard(id="my-deployment", created=5),
-    ),
-    "Cohere": (
-        "cohere",
-        {"name": "command-a", "endpoints": ["chat"], "finetuned": False, "context_length": 256000},
-        ModelCard(id="command-a", context_length=256000),
-    ),
-    "Cohere, embeddings": (
-        "cohere",
-        {"name": "embed-v4.0", "endpoints": ["embed", "classify"], "context_length": 128000.0},
-        ModelCard(id="embed-v4.0", context_length=128000, capabilities=EMBEDS),
-    ),
-    "Fireworks": (
-        "fireworks",
-        {
-            "id": "accounts/a/models/b",
-            "owned_by": "a",
-            "created": 5,
-            "kind": "HF_BASE_MODEL",
-            "supports_chat": True,
-            "supports_tools": True,
-            "context_length": 131072,
-        },
-        ModelCard(id="accounts/a/models/b", owned_by="a", created=5, context_length=131072),
-    ),
-    "Fireworks, embeddings": (
-        "fireworks",
-        {"id": "accounts/a/models/e", "kind": "EMBEDDING_MODEL", "supports_chat": False},
-        ModelCard(id="accounts/a/models/e", capabilities=EMBEDS),
-    ),
-    "Hugging Face": (
-        "huggingface",
-        {
-            "id": "a/b",
-            "owned_by": "a",
-            "providers": [
-                {"provider": "x", "status": "live", "context_length": 131072, "supports_tools": True},
-                {"provider": "y", "status": "live", "context_length": 32768},
-                {"provider": "z", "status": "staging", "context_length": 4096},
-                {"provider": "w", "status": "live"},
-            ],
-        },
-        ModelCard(id="a/b", owned_by="a", context_length=32768),
-    ),
-    "Anthropic": (
-        "anthropic",
-        {"type": "model", "id": "claude-x", "display_name": "Claude X", "created_at": "2026-01-02T00:00:00Z"},
-        ModelCard(id="claude-x", display_name="Claude X"),
-    ),
-}
-
-
-@pytest.mark.parametrize("vendor", ENTRIES)
-def test_vendor(vendor: str) -> None:
-    profile, entry, card = ENTRIES[vendor]
-    (found,) = read({"object": "list", "data": [entry]}, profile)
-    assert replace(found, beyond=None) == card
-
-
 # ---- what a vendor tells besides ------------------------------------------------------------------------------------
 
 
@@ -351,20 +75,6 @@ def test_an_openai_client_reads_what_a_vendor_tells_besides() -> None:
     assert write_model(Listed("a/b", card)) == (
         b'{"id":"a/b","object":"model","created":5,"owned_by":"a","name":"B","pricing":{"prompt":"0"}}\n'
     )
-
-
-def test_nothing_besides() -> None:
-    bare = {"id": "a", "object": "model", "created": 5, "owned_by": "x", "description": "y"}
-    assert read([bare], "openai") == (ModelCard(id="a", created=5, owned_by="x"),)
-    long = {"id": "a", "tags": ["x" * 9000]}
-    assert read([long], "openrouter") == (ModelCard(id="a"),)
-    # A server of the house tells its own paths there.
-    assert read([{"id": "a", "root": "/home/me/model.gguf"}], "vllm") == (ModelCard(id="a"),)
-
-
-def test_a_lone_surrogate_in_an_entry_costs_nothing_but_what_it_tells_besides() -> None:
-    found = read_models(b'{"data":[{"id":"a","note":"\\ud800"},{"id":"b","note":"c"}]}', PROFILES["openrouter"])
-    assert found == (ModelCard(id="a"), ModelCard(id="b", beyond=Raw(b'{"note":"c"}')))
 
 
 # ---- pages ---------------------------------------------------------------------------------------------------------
@@ -456,62 +166,49 @@ def test_a_list_of_another_form(case: str) -> None:
     assert tuple(card.id for card in read(body)) == ids
 
 
-def test_numbers_that_are_none() -> None:
-    lengths: tuple[Any, ...] = (0, -1, True, "8192", None, [], 1e300)
-    for length in lengths:
-        assert read({"data": [{"id": "a", "context_length": length}]}) == (ModelCard(id="a"),)
-    assert read({"data": [{"id": "a", "context_length": 8192.0}]}) == (ModelCard(id="a", context_length=8192),)
-
-
-@pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b'{"data":5}', b'{"error":"x"}', b"7", b'"a"'])
-def test_no_list_at_all(body: bytes) -> None:
-    with pytest.raises(BackendBroken):
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"", "the backend's model list is empty: there is nothing in its answer"),
+        (b" \n", "the backend's model list is empty: there is nothing in its answer"),
+        (b"<html>", "the backend's model list is not JSON: Expecting value: line 1 column 1 (char 0)"),
+        (b"{}", "the backend's model list is no list"),
+        (b'{"data":5}', "the backend's model list is no list"),
+        (b'{"error":null}', "the backend's model list is no list"),
+        (b"7", "the backend's model list is no list"),
+        (b'"a"', "the backend's model list is no list"),
+        (b'{"x":' * 2000 + b"1" + b"}" * 2000, "~the backend's model list is no"),
+    ],
+)
+def test_no_list_at_all(body: bytes, told: str) -> None:
+    with pytest.raises(BackendBroken) as raised:
         read_models(body, PROFILES["generic"])
+    message = raised.value.message
+    assert message.startswith(told[1:]) if told[0] == "~" else message == told
 
 
-# ---- llama-server's own page ---------------------------------------------------------------------------------------
-
-
-def props(**fields: Any) -> Props:
-    return read_props(json.dumps(fields).encode())
-
-
-def test_recorded_props() -> None:
-    body = load("props").response
-    assert read_props(body.body) == Props(
-        context_length=512,
-        capabilities=TALKS,
-        template=body.json()["chat_template"],
-        model_path="models/arriero-demo-f16.gguf",
-        slots=1,
-    )
-
-
-def test_props_of_a_model_that_can_everything() -> None:
-    found = props(
-        chat_template_caps={"supports_tools": True},
-        modalities={"vision": True, "audio": True},
-        chat_template="{% if enable_thinking %}<think>{% endif %}",
-    )
-    assert found.capabilities == TALKS | {C.TOOLS, C.VISION, C.AUDIO, C.THINKING}
-
-
-def test_props_of_an_older_server() -> None:
-    assert props(n_ctx=4096) == Props(context_length=4096)
-
-
-def test_props_onto_a_card() -> None:
-    card = ModelCard(id="a", context_length=8192, owned_by="llamacpp")
-    assert Props(context_length=512, capabilities=TALKS).onto(card) == ModelCard(
-        id="a", context_length=512, owned_by="llamacpp", capabilities=TALKS
-    )
-    assert Props().onto(card) == card
-
-
-@pytest.mark.parametrize("body", [b"", b"[]", b"7"])
-def test_props_of_nothing(body: bytes) -> None:
-    with pytest.raises(BackendBroken):
-        read_props(body)
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (
+            b'{"error":{"message":"No auth credentials found","code":401}}',
+            (
+                BackendUnauthorized,
+                502,
+                "OpenRouter API error: 401 Unauthorized (look at OPENROUTER_API_KEY, or at api_key of the backend)",
+            ),
+        ),
+        (
+            b'{"error":{"message":"slow down","code":429}}',
+            (BackendOverloaded, 429, "OpenRouter API error: 429 Too Many Requests: slow down"),
+        ),
+        (b'{"error":"x"}', (BackendFailed, 502, "OpenRouter API error: x")),
+    ],
+)
+def test_an_error_where_a_list_was_to_be(body: bytes, told: tuple[type[BackendError], int, str]) -> None:
+    with pytest.raises(BackendError) as raised:
+        read_models(body, PROFILES["openrouter"])
+    assert (type(raised.value), raised.value.status, raised.value.message) == told
 
 
 # ---- pages of details ----------------------------------------------------------------------------------------------

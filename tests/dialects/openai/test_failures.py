@@ -4,10 +4,10 @@ import pytest
 
 from arriero.canonical.events import Failed
 from arriero.dialects.openai.failures import failed, reported
-from arriero.dialects.profiles import Profile
+from arriero.dialects.quirks import Profile
 from arriero.errors import BackendRefused, ContextExceeded
 
-CREDENTIALS = "the backend refused the gateway's credentials for it (HTTP 401) (look at api_key of the backend)"
+CREDENTIALS = "the backend refuses the gateway's key, HTTP 401 (look at api_key of the backend)"
 
 SHAPES: dict[bytes, Failed] = {
     b'{"message":"a","code":429}': Failed("a", 429, type="rate_limited"),

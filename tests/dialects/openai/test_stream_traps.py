@@ -386,11 +386,7 @@ TRAPS: dict[str, tuple[bytes, list[Event]]] = {
     "an empty body": (b"", [Failed("the backend's answer was cut off before its end", cut=True)]),
     "a key in the error's text stays here": (
         event({"error": {"message": "Incorrect API key: sk-123", "code": "invalid_api_key"}}),
-        [
-            Failed(
-                "the backend refused the gateway's credentials for it (HTTP 401) (look at api_key of the backend)", 502
-            )
-        ],
+        [Failed("the backend refuses the gateway's key, HTTP 401 (look at api_key of the backend)", 502)],
     ),
 }
 

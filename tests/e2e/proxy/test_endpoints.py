@@ -1,13 +1,14 @@
 """ollama-proxy's endpoints on the running program: providers in every condition, words for them, forms and methods."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.hosts import Host, chat
-from support.program import Program, program, until
+from support.program import Program, free_port, program, until
 from support.proxied import HIDDEN, KEY, MODELS, provider
 
 PAGES = (
@@ -126,11 +127,44 @@ def test_a_provider_by_its_type(troubled: Program, word: str) -> None:
     assert {model["provider"] for model in troubled.get(f"/api/tags/{word}")["models"]} == {"openrouter"}
 
 
+WORDS = {"azure": "azure", "aws_bedrock": "bedrock"} | {
+    word: word for word in ("openrouter", "openai", "anthropic", "google", "cohere", "huggingface")
+}
+"""Its words, each with the profile that it means; `ollama` is a kind."""
+
+
+@pytest.fixture(scope="module")
+def everybody(openrouter: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    """A backend for each word, none of them under that name, and a model that all but the last one have."""
+    backends = [
+        provider(f"my-{word}", openrouter.url, profile, extra_models=["openai/gpt-4o"])
+        for word, profile in WORDS.items()
+    ]
+    ollama = {"name": "my-ollama", "kind": "ollama", "url": f"http://127.0.0.1:{free_port()}"}
+    with program(tmp_path_factory.mktemp("everybody"), [*backends, ollama]) as running:
+        until(lambda: all(one["state"] != "unknown" for one in running.get("/api/providers")["providers"]))
+        yield running
+
+
+@pytest.mark.parametrize("word", [*WORDS, "ollama"])
+def test_a_word_for_a_provider(everybody: Program, word: str) -> None:
+    told = everybody.get(f"/api/providers/{word}/stats")
+    assert (told["provider_type"], told["providers"]) == (word, [f"my-{word}"])
+    assert [*everybody.get(f"/health/providers/{word}")["providers"]] == [f"my-{word}"]
+    models = everybody.get(f"/api/tags/{word}")["models"]
+    answered = everybody.ask("POST", "/api/chat", chat("openai/gpt-4o"), {"X-Provider": word})[1]["x-arriero-backend"]
+    if word == "ollama":
+        assert models == [] and answered != "my-ollama"  # it is away, and a preference is no pin
+    else:
+        assert {(model["backend"], model["provider"]) for model in models} == {(f"my-{word}", word)}
+        assert answered == f"my-{word}"
+
+
 def test_a_provider_by_its_name(troubled: Program) -> None:
     assert troubled.get("/api/providers/router/stats")["provider_type"] == "openrouter"
 
 
-def test_a_kind_where_no_vendor_has_its_name(troubled: Program) -> None:
+def test_a_vendor_is_meant_alone_where_others_speak_its_wire(troubled: Program) -> None:
     assert troubled.get("/api/providers/openai/stats")["providers"] == ["locked"]
 
 
@@ -148,10 +182,10 @@ def test_an_unknown_word_is_400(proxy: Program, page: str, word: str) -> None:
 
 
 @pytest.mark.parametrize("page", PROVIDER_PAGES)
-@pytest.mark.parametrize("word", ["openai", "anthropic", "google", "azure", "aws_bedrock", "ollama", "cohere"])
-def test_a_provider_that_is_not_configured_is_404(troubled: Program, proxy: Program, page: str, word: str) -> None:
-    if word == "openai":
-        word = "huggingface"  # `openai` is the kind of every vendor here
+@pytest.mark.parametrize(
+    "word", ["openai", "anthropic", "google", "azure", "aws_bedrock", "ollama", "cohere", "huggingface"]
+)
+def test_a_provider_that_is_not_configured_is_404(proxy: Program, page: str, word: str) -> None:
     status, told = refused(proxy, page.format(word))
     wanted = f"Provider {word} not configured"
     assert (status, told["detail"], told["error"], told["type"]) == (404, wanted, wanted, "not_found")

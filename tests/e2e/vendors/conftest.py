@@ -83,6 +83,9 @@ def _rules() -> Iterator[dict[str, Any]]:
         stream = (FOLDER / vendor / "stream.txt").read_text()
         kind = "application/x-ndjson" if vendor == CLOUD else "text/event-stream"
         yield {"when": {"path": path, "contains": "be refused"}, "play": refused}
+        if vendor == CLOUD:
+            own = {"body": recorded(vendor, "chat-openai.json")}
+            yield {"when": {"path": f"{base_of(vendor)}/v1/chat/completions"}, "play": own}
         if vendor == "openrouter":
             failing = (FOLDER / vendor / "failing.txt").read_text()
             yield {

@@ -119,6 +119,16 @@ def test_an_answer_for_openais_client(vendor: str, openai_client: openai.OpenAI,
     assert sent.body == {"model": model_of(vendor), "messages": HI, "novel": [1, 2], **more}
 
 
+def test_an_answer_of_ollamas_cloud_for_openais_client(openai_client: openai.OpenAI, last: Last) -> None:
+    """It speaks OpenAI's API too, at its own path, and is asked there."""
+    typed = f"{CLOUD}/{model_of(CLOUD)}"
+    answer = openai_client.chat.completions.with_raw_response.create(model=typed, messages=HI, max_tokens=64)
+    assert json.loads(answer.text) == {**recorded(CLOUD, "chat-openai.json"), "model": typed}
+    sent = last(f"/{CLOUD}/v1/chat/completions")
+    came_with_the_key(sent, CLOUD)
+    assert sent.body == {"model": model_of(CLOUD), "messages": HI, "max_tokens": 64}
+
+
 @pytest.mark.parametrize("vendor", NAMES)
 def test_a_refusal_for_ollamas_client(vendor: str, ollama_client: ollama.Client) -> None:
     wanted = recorded(vendor, "expected.json")["error"]
@@ -272,5 +282,5 @@ def test_who_has_no_list_is_not_asked_for_one(vendor: str, front: Program, vendo
 def test_a_vendor_without_a_list_and_without_named_models_says_what_to_do(front: Program) -> None:
     row = endpoint(front, "nameless")
     assert "Perplexity has no list" in str(row)
-    assert "name the models in extra_models of the backend nameless" in str(row)
+    assert "extra_models of the backend nameless" in str(row)
     assert row["status"] not in ("healthy", "busy")

@@ -63,7 +63,7 @@ def test_the_preferred_come_first_and_among_them_the_healthy() -> None:
 def test_every_state_is_routable_up_or_down(state: State, routable: bool, up: bool, down: bool) -> None:
     one = entry()
     one.state = state
-    assert (endpoints.routable(one, NOW), endpoints.up(one, NOW), endpoints.down(one)) == (routable, up, down)
+    assert (one.routable(NOW), one.up(NOW), endpoints.down(one)) == (routable, up, down)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_every_state_is_routable_up_or_down(state: State, routable: bool, up: bo
 def test_a_healthy_backend_with_an_open_breaker_is_not_routable(breaker: Breaker, word: str, routable: bool) -> None:
     one = entry()
     one.breaker = breaker
-    assert (endpoints.breaker_word(one, NOW), endpoints.routable(one, NOW), endpoints.down(one)) == (
+    assert (endpoints.breaker_word(one, NOW), one.routable(NOW), endpoints.down(one)) == (
         word,
         routable,
         False,
@@ -89,7 +89,7 @@ def test_a_healthy_backend_with_an_open_breaker_is_not_routable(breaker: Breaker
 def test_who_wants_to_be_left_alone_is_routable_again_when_that_is_over() -> None:
     one = entry()
     one.cooling_until = NOW + 5
-    assert [endpoints.routable(one, now) for now in (NOW, NOW + 4.9, NOW + 5)] == [False, False, True]
+    assert [one.routable(now) for now in (NOW, NOW + 4.9, NOW + 5)] == [False, False, True]
 
 
 def count(requests: int = 0, failures: int = 0, ms: float = 100.0) -> Count:

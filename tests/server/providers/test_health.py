@@ -3,12 +3,16 @@
 import json
 from typing import Any
 
+import pytest
+
 import arriero
+from arriero.backends.engine import DEMO_ID
 from arriero.canonical.catalog import ModelCard
 from arriero.errors import BackendUnreachable
 from arriero.gateway.entry import Seat
 from arriero.gateway.roster import Roster
 from arriero.gateway.tally import Tally
+from arriero.routing.fleet import State
 from arriero.routing.names import Patterns
 from arriero.server.providers.health import Health
 from support.olla_fleet import SEEN, WALL, Clocks, Resting, Site, fleet, tally
@@ -70,7 +74,7 @@ GAMMA = provider(
     error_type=BackendUnreachable("").type,
 )
 DELTA = provider(
-    type="generic",
+    type="openai",
     healthy=False,
     status="error",
     state="rate_limited",
@@ -169,6 +173,34 @@ async def test_where_none_is_well_it_is_503_with_everything_twice() -> None:
     detail = told.pop("detail")
     assert (lane.status, told["status"], detail) == (503, "unhealthy", told)
     assert await pages.get("/health/detailed") == told
+
+
+def engine(*ids: str) -> Resting:
+    return Resting("local", "engine", "this machine", *(ModelCard(id=id) for id in ids), profile="engine")
+
+
+@pytest.mark.parametrize(
+    ("ids", "status", "active"),
+    [((DEMO_ID,), "unhealthy", 1), ((), "unhealthy", 1), ((DEMO_ID, "qwen3:latest"), "degraded", 2)],
+)
+async def test_an_engine_with_the_demo_model_alone_is_nobody_beside_others(
+    ids: tuple[str, ...], status: str, active: int
+) -> None:
+    router = Resting("router", "openai", "https://api.example.com/v1", profile="openrouter")
+    roster = await fleet([(router, Seat()), (engine(*ids), Seat())])  # type: ignore[list-item]
+    pages = site(roster)
+    told = await pages.get("/health")
+    assert (told["status"], told["metrics"]["active_providers"]) == ("healthy", active)
+    roster.entries["router"].state = State.OFFLINE
+    told = await pages.get("/health/detailed")
+    assert (told["status"], (await pages.get("/health/metrics"))["active_providers"]) == (status, active)
+    assert {name: one["healthy"] for name, one in told["providers"].items()} == {"router": False, "local": True}
+    assert (await pages.ask("/health")).status == (503 if status == "unhealthy" else 200)
+
+
+async def test_an_engine_alone_is_the_provider() -> None:
+    told = await site(await fleet([(engine(DEMO_ID), Seat())])).get("/health")  # type: ignore[list-item]
+    assert (told["status"], told["metrics"]["active_providers"]) == ("healthy", 1)
 
 
 async def test_without_any_provider_it_is_503() -> None:

@@ -14,15 +14,15 @@ from arriero.gateway.tally import Tally
 from arriero.routing.fleet import State
 from arriero.routing.names import Patterns
 from arriero.server.catalog import INSTALLED
-from arriero.server.providers.listing import Listing, Strategy, digest
-from arriero.server.providers.shapes import moment
+from arriero.server.providers.listing import Listing, digest
+from arriero.server.providers.shapes import Terms, moment
 from support.olla_fleet import Resting, Site, fleet, tally
 
-DEFAULT = Strategy(policy="capability", attempts=3)
+TERMS = Terms(environment="production", routing="cost_optimized", fallback="retry_same", balances=True)
 
 
-def site(roster: Roster, counts: Tally | None = None, *, strategy: Strategy = DEFAULT, tagged: bool = True) -> Site:
-    return Site(*Listing(roster, counts or Tally(), strategy=strategy, tagged=tagged).routes)
+def site(roster: Roster, counts: Tally | None = None, *, terms: Terms = TERMS, tagged: bool = True) -> Site:
+    return Site(*Listing(roster, counts or Tally(), terms=terms, tagged=tagged).routes)
 
 
 def vendor(*cards: ModelCard, name: str = "router", profile: str = "openrouter") -> Resting:
@@ -70,7 +70,7 @@ async def test_every_provider_is_listed_in_configuration_order() -> None:
     assert [(one["name"], one["type"], one["state"], one["priority"]) for one in (beta, gamma, delta)] == [
         ("beta", "vllm", "healthy", 0),
         ("gamma", "ollama", "offline", -100),
-        ("delta", "generic", "rate_limited", 50),
+        ("delta", "openai", "rate_limited", 50),
     ]
     assert [one["error"] for one in (beta, gamma, delta)] == [
         "circuit breaker open for 12 s more",
@@ -79,21 +79,14 @@ async def test_every_provider_is_listed_in_configuration_order() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("strategy", "words"),
-    [
-        (Strategy(policy="round-robin", attempts=3), ("round_robin", "next_available", True)),
-        (Strategy(policy="least-connections", attempts=2), ("least_loaded", "next_available", True)),
-        (Strategy(policy="fastest", attempts=1), ("fastest_response", "none", True)),
-        (Strategy(policy="cheapest", attempts=3, same=True), ("cost_optimized", "retry_same", True)),
-        (Strategy(policy="capability", attempts=1, same=True), ("capability_based", "none", True)),
-        (Strategy(policy="priority", attempts=3), ("manual", "next_available", False)),
-        (Strategy(policy="weighted", attempts=3), ("weighted", "next_available", True)),
-    ],
-)
-async def test_the_strategy_is_told_in_the_old_words(strategy: Strategy, words: tuple[str, str, bool]) -> None:
-    told = await site(await fleet(), strategy=strategy).get("/api/providers")
-    assert (told["routing_strategy"], told["fallback_strategy"], told["load_balancing_enabled"]) == words
+async def test_the_strategy_is_told_in_the_old_words() -> None:
+    told = await site(await fleet()).get("/api/providers")
+    del told["providers"]
+    assert told == {
+        "routing_strategy": "cost_optimized",
+        "fallback_strategy": "retry_same",
+        "load_balancing_enabled": True,
+    }
 
 
 # ---- stats ---------------------------------------------------------------------------------------------------------

@@ -95,7 +95,7 @@ async def test_a_provider_in_each_condition() -> None:
         ),
         "delta": reading(
             name="delta",
-            type="generic",
+            type="openai",
             kind="openai",
             state="rate_limited",
             healthy=False,

@@ -2,3 +2,8 @@
 
 What is said to a loaded model, and in which dialect, is not decided here.
 """
+
+from typing import Final
+
+DEMO_ID: Final = "arriero-demo:latest"
+"""The model inside the package. It stands here, where nobody pays for the rest of the engine."""

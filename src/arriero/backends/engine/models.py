@@ -14,12 +14,12 @@ from typing import Final
 
 from msgspec import Struct
 
+from arriero.backends.engine import DEMO_ID
 from arriero.backends.engine.card import check_model, model_card, model_detail
 from arriero.backends.engine.gguf import GgufHeader, read_header
 from arriero.canonical.catalog import ModelCard, ModelDetail
 from arriero.errors import ModelBroken
 
-DEMO_ID: Final = "arriero-demo:latest"
 DEMO_PATH: Final = Path(__file__).parents[2] / "models" / "arriero-demo-q8_0.gguf"
 NAME_LENGTH: Final = 80
 

@@ -3,6 +3,7 @@
 Only values and protocols live here; sockets live in `connection`, their keeping in `pool`.
 """
 
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -15,6 +16,8 @@ from arriero.errors import BackendError
 Headers = tuple[tuple[bytes, bytes], ...]
 """Header fields in wire order, names in lower case."""
 
+
+_SECONDS = re.compile(rb"[0-9]+(?:\.[0-9]+)?")
 
 OF_THE_TRANSPORT = frozenset({b"host", b"transfer-encoding", b"content-length"})
 """Fields that nobody else may set."""
@@ -76,13 +79,13 @@ class Head(Struct, frozen=True):
 
     @property
     def retry_after_s(self) -> float | None:
-        """The seconds after which the sender wants to be asked again, if it says so: a number, or a date after its
-        own `Date`.
+        """The seconds after which the sender wants to be asked again, if it says so: a number, which may be 2.5, or a
+        date after its own `Date`.
         """
         told = self.get(b"retry-after")
         if told is None:
             return None
-        if told.isdigit():
+        if _SECONDS.fullmatch(told):
             return min(float(told), MOST_SECONDS)
         then, now = (_moment(field) for field in (told, self.get(b"date") or b""))
         return None if then is None or now is None else min(max(0.0, (then - now).total_seconds()), MOST_SECONDS)

@@ -26,6 +26,9 @@ INVENTED_SIZE_BYTES = 1_000_000_000
 """Some front ends hide a model of size 0, and `ollama ps` shows it as unknown."""
 
 INVENTED_ARCHITECTURE = "unknown"
+FAMILIES = ("gpt", "claude", "llama", "gemini")
+"""Families that ollama-proxy reads from an id where nobody tells one, the first that stands in it."""
+
 _UNKNOWN_QUANTIZATION = "unknown"
 _FOREVER_YEARS = 292
 """What Ollama itself shows for a model that stays: the end of Go's time span from now."""
@@ -234,12 +237,17 @@ def _native(raw: Raw | None) -> Mapping[str, Raw]:
     return _members(raw) if raw is not None and bytes(raw)[:1] == b"{" else {}
 
 
+def own_digest(card: ModelCard) -> str | None:
+    """The 64 hex digits that the backend tells, if it does."""
+    own = (card.digest or "").removeprefix("sha256:").lower()
+    return own if len(own) == 64 and _HEX_DIGITS.issuperset(own) else None
+
+
 def digest(name: str, card: ModelCard) -> str:
     """64 hex digits: the backend's own, or a stand-in that changes when the card does. Times do not count: vLLM and
     llama-server tell that of the question.
     """
-    own = (card.digest or "").removeprefix("sha256:").lower()
-    if len(own) == 64 and _HEX_DIGITS.issuperset(own):
+    if (own := own_digest(card)) is not None:
         return own
     told = (
         name,
@@ -258,7 +266,7 @@ def digest(name: str, card: ModelCard) -> str:
 
 
 def _details(card: ModelCard) -> dict[str, object]:
-    family = card.family or INVENTED_ARCHITECTURE
+    family = card.family or family_of(card.id) or INVENTED_ARCHITECTURE
     return {
         "parent_model": "",
         "format": card.format or "gguf",
@@ -267,6 +275,12 @@ def _details(card: ModelCard) -> dict[str, object]:
         "parameter_size": card.parameter_size or parameter_size(card.parameter_count),
         "quantization_level": card.quantization or _UNKNOWN_QUANTIZATION,
     }
+
+
+def family_of(id: str) -> str | None:
+    """The family that the id names, if it is one of `FAMILIES`."""
+    folded = id.casefold()
+    return next((family for family in FAMILIES if family in folded), None)
 
 
 def parameter_size(count: int | None) -> str:
@@ -414,13 +428,21 @@ def _moment(at: float, now: float) -> str:
 
 def _local(at: float) -> str:
     """With a numeric offset, which also Python before 3.11 reads (Open WebUI parses `expires_at`)."""
+    return dated(at).isoformat()
+
+
+def dated(at: float) -> datetime:
+    """A point in unix time; the first or the last one that has a date where this one has none."""
     # Vendors that count in milliseconds end up behind the last year there is.
-    return datetime.fromtimestamp(min(max(at, 0), _LAST_SECOND), UTC).isoformat()
+    return datetime.fromtimestamp(min(max(at, 0), _LAST_SECOND), UTC)
 
 
 __all__ = [
     "INVENTED_SIZE_BYTES",
+    "dated",
     "digest",
+    "family_of",
+    "own_digest",
     "parameter_size",
     "ps",
     "read_ps",

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from arriero.canonical.catalog import Capability, LoadedModel, ModelCard, ModelDetail
+from arriero.canonical.model_ids import is_id
 from arriero.errors import BackendBroken
 
 
@@ -129,7 +130,7 @@ def _object(body: bytes) -> dict[str, Any]:
 
 def _card(entry: Mapping[str, Any], native: Raw | None) -> ModelCard | None:
     name = _text(entry, "model") or _text(entry, "name")
-    if name is None:
+    if name is None or not is_id(name):
         return None
     details = _map(entry, "details")
     modified_at = _text(entry, "modified_at")

@@ -31,7 +31,6 @@ _NO_CHANCE = -9999.0
 """The log of a probability that is nearly none: JSON has no infinity."""
 
 _object = msgspec.json.Decoder(dict[str, Raw]).decode
-_anything = msgspec.json.Decoder().decode
 
 DONE_REASONS = {
     Reason.STOP: b"stop",

@@ -9,19 +9,18 @@ import re
 
 from msgspec import Struct
 
+from arriero.canonical.model_ids import CONTROL, MAX_ID_CHARACTERS
 from arriero.dialects.ollama.golang import quote
 from arriero.errors import BadRequest
 
 DEFAULT_HOST = "registry.ollama.ai"
 DEFAULT_NAMESPACE = "library"
 DEFAULT_TAG = "latest"
-MAX_NAME_CHARACTERS = 512
 
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}", re.ASCII)
 _NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}", re.ASCII)
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}", re.ASCII)
 _NO_NAME = re.compile(r"^[:/]|[:/]$|[:/][:/]|\s")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Name(Struct, frozen=True):
@@ -105,13 +104,13 @@ def check_unknown(text: str) -> None:
     """
     source(text)
     rest = text.strip(" \t\r\n").rpartition("://")[2]
-    if not rest or len(rest) > MAX_NAME_CHARACTERS or _NO_NAME.search(rest):
+    if not rest or len(rest) > MAX_ID_CHARACTERS or _NO_NAME.search(rest):
         raise BadRequest("invalid model name")
 
 
 def check_name(text: str) -> None:
     """Raises `BadRequest` for a name that no backend can have. What an empty one means is each endpoint's affair."""
-    if not text.strip() or len(text) > MAX_NAME_CHARACTERS or _CONTROL.search(text):
+    if not text.strip() or len(text) > MAX_ID_CHARACTERS or CONTROL.search(text):
         raise BadRequest("invalid model name")
     if ":" in text:
         source(text)

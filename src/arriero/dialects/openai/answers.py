@@ -39,6 +39,8 @@ def decode_answer(body: bytes, profile: Profile = NOBODY) -> Answer:
     try:
         chunk = read_chunk(body)
     except NotJson as error:
+        if not body.strip():
+            raise BackendBroken("the backend's answer is empty") from None
         raise BackendBroken(f"the backend's answer is not JSON: {error}") from None
     if present(chunk.error):
         raise reported(body, profile)

@@ -1,26 +1,25 @@
 """Lists of models: `/v1/models` as clients read it, and the lists of backends with what they truly tell.
 
-Nothing is guessed from a model's name. Entries that make no sense are passed over; a body that is no list is an error.
-A list may be as long as an answer may be: its entries are read one by one, and no more of them than `MAX_MODELS`.
+What an entry tells of its model is read in `cards`. Entries that make no sense are passed over; a body that is no list
+is an error. A list may be as long as an answer may be: its entries are read one by one, and no more of them than
+`MAX_MODELS`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from math import inf
+from collections.abc import Iterable, Mapping
 from typing import Any, assert_never
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 from msgspec import Raw, Struct
-from msgspec.structs import replace
 
-from arriero.canonical.catalog import Capability, Listed, ModelCard
+from arriero.canonical.catalog import Listed, ModelCard
+from arriero.dialects.openai import props
+from arriero.dialects.openai.cards import card_of
 from arriero.dialects.openai.chunks import EMPTY, UNREADABLE, NotJson, loosely
+from arriero.dialects.openai.failures import reported
 from arriero.dialects.quirks import Paging, Profile
-from arriero.errors import BackendBroken
+from arriero.errors import BackendBroken, BackendError
 from arriero.wire.jsontext import json_text
-
-_Entry = dict[str, Any]
-_Capabilities = frozenset[Capability] | None
 
 # ---- for clients ---------------------------------------------------------------------------------------------------
 
@@ -38,10 +37,6 @@ def write_model(listed: Listed, since: float = 0.0) -> bytes:
     return _written(listed, since) + b"\n"
 
 
-_OWN = ("id", "object", "created", "owned_by")
-"""The fields that every entry has, in arriero's words."""
-
-
 def _written(listed: Listed, since: float) -> bytes:
     card = listed.card
     created = card.created if card.created is not None else int(card.modified_at or since)
@@ -54,9 +49,6 @@ def _written(listed: Listed, since: float) -> bytes:
 
 MAX_MODELS = 100_000
 """Models of one list that are read; nobody has more, and each costs memory."""
-
-MAX_BEYOND_BYTES = 8192
-"""Of what an entry tells besides; one that tells more is listed without it."""
 
 _MAX_COMMAS = 2_000_000
 """Of a body that has more, no list of its entries is made; five thousand models of OpenRouter's have a fifth."""
@@ -79,7 +71,8 @@ def read_models(body: bytes, profile: Profile) -> tuple[ModelCard, ...]:
 
 
 def read_page(body: bytes, profile: Profile, before: int = 0) -> Page:
-    """The models of a backend's list, each id once, in its order. Raises `BackendBroken` for a body that is no list.
+    """The models of a backend's list, each id once, in its order. Raises `BackendBroken` for a body that is no list,
+    and the error that it tells of instead.
 
     Read are OpenAI's form and its relatives: a bare array (Together), `models` instead of `data` (LM Studio's own API,
     Cohere), and `data: null` for an empty list (Ollama). `before` is how many entries the pages before had.
@@ -88,14 +81,25 @@ def read_page(body: bytes, profile: Profile, before: int = 0) -> Page:
     listed = top.data if isinstance(top.data, list) else top.models
     if listed is None:
         if top.data is False:
-            raise BackendBroken("the backend's model list is no list")
+            raise _no_list(body, profile)
         return Page(())
     cards: dict[str, ModelCard] = {}
     for entry in listed[:MAX_MODELS]:
-        card = _card(_entry(entry), profile)
+        card = card_of(entry, profile)
         if card is not None:
             cards.setdefault(card.id, card)
     return Page(tuple(cards.values()), len(listed), _next(top, profile.paging, before + len(listed)))
+
+
+def _no_list(body: bytes, profile: Profile) -> BackendError:
+    """Why a body of JSON has no list: some say with 200 what is wrong."""
+    try:
+        value = loosely(body) if len(body) <= _LOOSE_BYTES else None
+    except NotJson:
+        value = None
+    if isinstance(value, dict) and value.get("error"):
+        return reported(body, profile)
+    return BackendBroken("the backend's model list is no list")
 
 
 class _Top(Struct):
@@ -122,8 +126,6 @@ class _RawTop(Struct):
 
 _raw_top = msgspec.json.Decoder(_RawTop).decode
 _raws = msgspec.json.Decoder(list[Raw]).decode
-_object_of = msgspec.json.Decoder(dict[str, Any]).decode
-_any_of = msgspec.json.Decoder().decode
 
 
 def _top(body: bytes) -> _Top:
@@ -156,6 +158,8 @@ def _list_or(raw: Raw) -> "list[Any] | bool | None":
 
 
 def _loose_top(body: bytes) -> _Top:
+    if not body.strip():
+        raise BackendBroken("the backend's model list is empty: there is nothing in its answer")
     if len(body) > _LOOSE_BYTES:
         raise BackendBroken("the backend's model list is not JSON")
     try:
@@ -172,20 +176,6 @@ def _loose_top(body: bytes) -> _Top:
         models if isinstance(models, list) else None,
         *(value.get(name) for name in ("links", "has_more", "last_id", "next_page_token", "total_count")),
     )
-
-
-def _entry(entry: object) -> object:
-    """An entry as a value: a list of raw ones is read one by one."""
-    if not isinstance(entry, Raw):
-        return entry
-    try:
-        return _object_of(entry)
-    except UNREADABLE:
-        pass
-    try:
-        return loosely(bytes(entry))
-    except NotJson:
-        return None
 
 
 def _next(top: _Top, paging: Paging | None, seen: int) -> Mapping[str, str] | None:
@@ -217,296 +207,13 @@ def _query(link: str) -> Mapping[str, str] | None:
         return None
 
 
-def _card(entry: object, profile: Profile) -> ModelCard | None:
-    if isinstance(entry, str):
-        return ModelCard(id=entry) if entry else None
-    if not isinstance(entry, dict):
-        return None
-    id = _text(entry, "id") or _text(entry, "key") or _text(entry, "name")
-    if id is None:
-        return None
-    top = _object(entry, "top_provider")  # OpenRouter
-    meta = _object(entry, "meta")  # llama-server
-    input_price, output_price = _prices(_object(entry, "pricing"), profile.price_keys)
-    return ModelCard(
-        id=id.removeprefix(profile.id_prefix),
-        capabilities=_capabilities(entry),
-        context_length=_context_length(entry, top, meta, profile),
-        max_output_tokens=_count(top, "max_completion_tokens")
-        or _count(entry, "max_completion_tokens")
-        or _count(entry, "max_output_tokens"),
-        embedding_length=_count(meta, "n_embd"),
-        size_bytes=_count(meta, "size") or _count(entry, "size_bytes"),
-        created=_count(entry, "created") or _count(entry, "created_at"),
-        owned_by=_text(entry, "owned_by") or _text(entry, "publisher") or _text(entry, "organization"),
-        display_name=_display_name(entry, id),
-        format=_text(entry, "compatibility_type") or _text(entry, "format"),
-        family=_text(entry, "arch") or _architecture(entry),
-        parameter_count=_count(meta, "n_params"),
-        parameter_size=_text(entry, "params_string"),
-        quantization=_quantization(entry, meta),
-        input_price=input_price,
-        output_price=output_price,
-        beyond=_beyond(entry) if profile.title else None,
-    )
-
-
-_PROSE = frozenset({*_OWN, "description"})
-
-
-def _beyond(entry: _Entry) -> Raw | None:
-    """What a vendor's entry tells that every entry does not. Descriptions stay out: they are the longest."""
-    try:
-        text = msgspec.json.encode({key: value for key, value in entry.items() if key not in _PROSE})
-    except UnicodeEncodeError:  # a lone surrogate
-        return None
-    return Raw(text) if 2 < len(text) <= MAX_BEYOND_BYTES else None
-
-
-def _prices(pricing: _Entry, keys: tuple[str, str, float] | None) -> tuple[float | None, float | None]:
-    """US dollars for a million tokens of prompt and answer. A negative one says that it depends (a router's)."""
-    if keys is None:
-        return None, None
-    return _price(pricing.get(keys[0]), keys[2]), _price(pricing.get(keys[1]), keys[2])
-
-
-def _price(told: object, factor: float) -> float | None:
-    if not isinstance(told, int | float | str) or isinstance(told, bool):
-        return None
-    try:
-        price = float(told) * factor
-    except ValueError:
-        return None
-    return price if 0 <= price < inf else None
-
-
-def _display_name(entry: _Entry, id: str) -> str | None:
-    name = _text(entry, "display_name") or _text(entry, "name")
-    return name if name != id else None
-
-
-def _architecture(entry: _Entry) -> str | None:
-    """LM Studio's new API has a word here, OpenRouter an object."""
-    return _text(entry, "architecture")
-
-
-def _quantization(entry: _Entry, meta: _Entry) -> str | None:
-    return _text(entry, "quantization") or _text(_object(entry, "quantization"), "name") or _text(meta, "ftype") or None
-
-
-def _context_length(entry: _Entry, top: _Entry, meta: _Entry, profile: Profile) -> int | None:
-    found = next((length for key in profile.context_keys if (length := _count(entry, key))), None)
-    if found is None:
-        # llama-server: the context it was started with, else the one the model was trained for.
-        found = _count(meta, "n_ctx") or _count(meta, "n_ctx_train")
-    instances = entry.get("loaded_instances")
-    if isinstance(instances, list) and instances and isinstance(instances[0], dict):
-        found = _count(_object(instances[0], "config"), "context_length") or found
-    if found is None and (lengths := [_count(served, "context_length") for served in _served(entry)]):
-        # Hugging Face's router: any of those who serve the model may get the request.
-        found = min((length for length in lengths if length), default=None)
-    # OpenRouter: the model's length, and what the provider in front grants of it.
-    granted = _count(top, "context_length")
-    return min(found, granted) if found and granted else found or granted
-
-
-def _served(entry: _Entry) -> list[_Entry]:
-    """Those who serve a model now, where a list of `providers` tells."""
-    providers = entry.get("providers")
-    if not isinstance(providers, list):
-        return []
-    return [one for one in providers if isinstance(one, dict) and one.get("status") in (None, "live")]
-
-
-# ---- capabilities --------------------------------------------------------------------------------------------------
-
-_TYPES: Mapping[str, frozenset[Capability]] = {
-    "llm": frozenset({Capability.COMPLETION}),
-    "vlm": frozenset({Capability.COMPLETION, Capability.VISION}),
-    "embeddings": frozenset({Capability.EMBEDDING}),
-    "embedding": frozenset({Capability.EMBEDDING}),
-}
-"""LM Studio's `type` of a model, and Together's for embeddings; its `chat` says nothing of tools."""
-
-_MODALITIES = {"image": Capability.VISION, "audio": Capability.AUDIO}
-
-
-def _capabilities(entry: _Entry) -> _Capabilities:
-    """What the entry says that the model can do; `None` where it says too little to deny anything."""
-    if isinstance(entry.get("supported_parameters"), list):
-        return _of_openrouter(entry)
-    told = entry.get("capabilities")
-    if isinstance(told, dict) and any(isinstance(flag, bool) for flag in told.values()) and "type" not in entry:
-        return _of_mistral(told)
-    kind = _text(entry, "type") or ""
-    if kind in _TYPES and (kind.startswith("embedding") or "arch" in entry or "architecture" in entry):
-        return _of_lmstudio(kind, told)
-    if isinstance(told, dict) and any(isinstance(flag, bool) for flag in told.values()):
-        return _of_mistral(told)
-    return _of_embedders(entry)
-
-
-def _of_embedders(entry: _Entry) -> _Capabilities:
-    """Models that only embed, in Cohere's words and Fireworks'.
-
-    Of the others these lists say nothing of thinking, and a set without it would deny it.
-    """
-    endpoints = _words(entry.get("endpoints"))
-    if "embed" in endpoints and "chat" not in endpoints:
-        return frozenset({Capability.EMBEDDING})
-    kind = _text(entry, "kind") or ""
-    if kind.startswith("EMBEDDING") and entry.get("supports_chat") is not True:
-        return frozenset({Capability.EMBEDDING})
-    return None
-
-
-def _of_openrouter(entry: _Entry) -> _Capabilities:
-    architecture = _object(entry, "architecture")
-    outputs = _words(architecture.get("output_modalities"))
-    parameters = _words(entry["supported_parameters"])
-    found = {_MODALITIES[word] for word in _words(architecture.get("input_modalities")) if word in _MODALITIES}
-    if "embeddings" in outputs:
-        found.add(Capability.EMBEDDING)
-    if "text" in outputs or not outputs:
-        found.add(Capability.COMPLETION)
-    if "image" in outputs:
-        found.add(Capability.IMAGE)
-    if "tools" in parameters:
-        found.add(Capability.TOOLS)
-    if parameters & {"reasoning", "include_reasoning"}:
-        found.add(Capability.THINKING)
-    return frozenset(found) or None
-
-
-_MISTRAL = {
-    "completion_chat": Capability.COMPLETION,
-    "completion_fim": Capability.INSERT,
-    "function_calling": Capability.TOOLS,
-    "vision": Capability.VISION,
-    "audio": Capability.AUDIO,
-    "reasoning": Capability.THINKING,
-}
-
-
-def _of_mistral(told: _Entry) -> _Capabilities:
-    if "completion_chat" not in told:
-        return None
-    # Its embedding and moderation models have every flag down.
-    return frozenset(capability for word, capability in _MISTRAL.items() if told.get(word) is True) or None
-
-
-def _of_lmstudio(kind: str, told: object) -> _Capabilities:
-    found = set(_TYPES[kind])
-    if Capability.COMPLETION in found:
-        if told is None:
-            # Versions before 0.3.16 told nothing of tools: then nothing is denied.
-            return None
-        words = _words(told) if isinstance(told, list) else {word for word, flag in _items(told) if flag is True}
-        if words & {"tool_use", "trained_for_tool_use"}:
-            found.add(Capability.TOOLS)
-        if "vision" in words:
-            found.add(Capability.VISION)
-        if isinstance(told, dict) and (told.get("thinking") is True or isinstance(told.get("reasoning"), dict)):
-            found.add(Capability.THINKING)
-    return frozenset(found)
-
-
-# ---- llama-server's own page ---------------------------------------------------------------------------------------
-
-
-PROPS_PATH = "/props"
-
-
-class Props(Struct, frozen=True):
-    """What `/props` of a llama-server tells of the model it runs. Each field is `None` where the server is silent."""
-
-    context_length: int | None = None
-    capabilities: frozenset[Capability] | None = None
-    template: str | None = None
-    model_path: str | None = None
-    slots: int | None = None
-
-    def onto(self, card: ModelCard) -> ModelCard:
-        """The card with what the page knows better."""
-        return replace(
-            card,
-            context_length=self.context_length or card.context_length,
-            capabilities=self.capabilities or card.capabilities,
-        )
-
-
 def with_details(cards: tuple[ModelCard, ...], body: bytes, profile: Profile) -> tuple[ModelCard, ...]:
     """The cards of a model list with what the vendor's own page (`Profile.details_path`) knows better.
 
     The page is llama-server's `/props`, which speaks of the one model the server runs, or another list with the same
     ids. Raises `BackendBroken` for a page that is neither.
     """
-    if profile.details_path == PROPS_PATH:
-        return (read_props(body).onto(cards[0]),) if len(cards) == 1 else cards
+    if profile.details_path == props.PATH:
+        return (props.read(body).onto(cards[0]),) if len(cards) == 1 else cards
     better = {card.id: card for card in read_models(body, profile)}
     return tuple(better.get(card.id, card) for card in cards)
-
-
-_THINKS = ("enable_thinking", "<think>", "reasoning_content", "reasoning_effort")
-"""What a chat template mentions if its model thinks; the server reads templates for the same marks."""
-
-
-def read_props(body: bytes) -> Props:
-    """The page. Raises `BackendBroken` for a body that is not a JSON object."""
-    try:
-        value = loosely(body)
-    except NotJson as error:
-        raise BackendBroken(f"the backend's properties are not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise BackendBroken("the backend's properties are no object")
-    settings = _object(value, "default_generation_settings")
-    template = _text(value, "chat_template")
-    caps = value.get("chat_template_caps")
-    capabilities: set[Capability] | None = None
-    if isinstance(caps, dict):
-        capabilities = {Capability.COMPLETION}
-        if caps.get("supports_tools") is True:
-            capabilities.add(Capability.TOOLS)
-        modalities = _object(value, "modalities")
-        if modalities.get("vision") is True:
-            capabilities.add(Capability.VISION)
-        if modalities.get("audio") is True:
-            capabilities.add(Capability.AUDIO)
-        if template is not None and any(mark in template for mark in _THINKS):
-            capabilities.add(Capability.THINKING)
-    return Props(
-        context_length=_count(settings, "n_ctx") or _count(value, "n_ctx"),
-        capabilities=frozenset(capabilities) if capabilities else None,
-        template=template,
-        model_path=_text(value, "model_path"),
-        slots=_count(value, "total_slots"),
-    )
-
-
-# ---- reading with care ---------------------------------------------------------------------------------------------
-
-
-def _text(entry: _Entry, key: str) -> str | None:
-    value = entry.get(key)
-    return value if isinstance(value, str) and value else None
-
-
-def _count(entry: _Entry, key: str) -> int | None:
-    """A positive whole number; servers write lengths as 8192.0 too, and 0 or -1 for unknown."""
-    value = entry.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return int(value) if 0 < value < 2**63 else None
-
-
-def _object(entry: _Entry, key: str) -> _Entry:
-    value = entry.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def _words(value: object) -> set[str]:
-    return {word for word in value if isinstance(word, str)} if isinstance(value, list) else set()
-
-
-def _items(value: object) -> Iterator[tuple[str, Any]]:
-    return iter(value.items()) if isinstance(value, dict) else iter(())

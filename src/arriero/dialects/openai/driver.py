@@ -24,7 +24,7 @@ from arriero.canonical.requests import (
 )
 from arriero.dialects.base import Outbound, Target
 from arriero.dialects.openai.messages import messages_out
-from arriero.dialects.profiles import Profile, ThinkRule, ThinkStyle
+from arriero.dialects.quirks import Profile, ThinkRule, ThinkStyle
 from arriero.errors import UnsupportedContent
 from arriero.wire.jsontext import json_text
 

@@ -9,7 +9,7 @@ from typing import Any, assert_never
 from msgspec import Raw
 
 from arriero.canonical.requests import Audio, Image, Message, Opaque, Part, Text, Thinking, ToolCall
-from arriero.dialects.profiles import Profile
+from arriero.dialects.quirks import Profile
 from arriero.errors import UnsupportedContent
 
 Wire = dict[str, Any]

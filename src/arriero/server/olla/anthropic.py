@@ -13,7 +13,6 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from arriero.backends.http.call import Headers
 from arriero.canonical.catalog import Listed
 from arriero.dialects.backend_errors import read_error
 from arriero.dialects.base import Dialect, ErrorAnswer
@@ -26,7 +25,7 @@ from arriero.gateway.roster import Roster
 from arriero.server.catalog import INSTALLED, Catalog
 from arriero.server.compressed import decompressed
 from arriero.server.olla.anthropic_errors import SCOPE, envelope, write_error, write_stream_error
-from arriero.server.routes import Handler, Route
+from arriero.server.routes import JSON, Handler, Route
 from arriero.wire.jsontext import json_text
 from arriero.wire.splice import NotAnObject, peek
 
@@ -34,8 +33,6 @@ DOOR = Door(f"/olla/{SCOPE}", SCOPE, olla=True)
 
 CHARACTERS_A_TOKEN = 4
 """What `count_tokens` takes a token to be: an estimate, for nobody here knows the model's tokenizer."""
-
-_JSON: Headers = ((b"content-type", b"application/json"),)
 
 
 class Anthropic:
@@ -86,7 +83,7 @@ class Anthropic:
             count = characters(_object(body))
         except RecursionError:
             raise BadRequest("the body is nested too deep") from None
-        reply(lane, 200, _JSON, json_text({"input_tokens": max(1, count // CHARACTERS_A_TOKEN)}))
+        reply(lane, 200, JSON, json_text({"input_tokens": max(1, count // CHARACTERS_A_TOKEN)}))
 
     async def models(self, inbound: Inbound, lane: Lane) -> None:
         """All models behind the door, on one page."""
@@ -99,7 +96,7 @@ class Anthropic:
             "first_id": ids[0] if ids else None,
             "last_id": ids[-1] if ids else None,
         }
-        reply(lane, 200, _JSON, json_text(page))
+        reply(lane, 200, JSON, json_text(page))
 
     async def unknown(self, inbound: Inbound, lane: Lane) -> None:
         """Whatever else is asked for at this door."""
@@ -117,7 +114,7 @@ def _only(methods: tuple[str, ...], handler: Callable[[Inbound, Lane], Awaitable
             await handler(inbound, lane)
         else:
             body = envelope(f"{inbound.path} is asked by {allowed}", 405, inbound.request_id)
-            reply(lane, 405, (*_JSON, (b"allow", allowed.encode())), body)
+            reply(lane, 405, (*JSON, (b"allow", allowed.encode())), body)
 
     return run
 

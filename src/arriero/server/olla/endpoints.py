@@ -7,11 +7,10 @@ from msgspec import UNSET, Struct, UnsetType
 
 from arriero.gateway.counts import Count
 from arriero.gateway.entry import Entry
-from arriero.routing.breaker import Phase, admits, phase, remaining
+from arriero.routing.breaker import Phase, phase, remaining
 from arriero.routing.fleet import ROUTABLE, State
 from arriero.server.olla.formats import endpoint_id, until
 
-_ANSWERS = frozenset({State.HEALTHY, State.BUSY})
 _LASTING = frozenset({State.OFFLINE, State.UNHEALTHY, State.CONFIG_ERROR})
 
 MANY_FAILURES = 3
@@ -54,16 +53,6 @@ def in_order(entries: Iterable[Entry]) -> list[Entry]:
     return sorted(
         entries, key=lambda entry: (-entry.seat.priority, entry.state is not State.HEALTHY, entry.backend.name)
     )
-
-
-def routable(entry: Entry, now: float) -> bool:
-    """Whether decisions use it now: a good state, a breaker that lets an attempt start, no wish to be left alone."""
-    return entry.state in ROUTABLE and admits(entry.breaker, now) and entry.cooling_until <= now
-
-
-def up(entry: Entry, now: float) -> bool:
-    """Whether it is routable, and has answered at least once."""
-    return entry.state in _ANSWERS and routable(entry, now)
 
 
 def down(entry: Entry) -> bool:

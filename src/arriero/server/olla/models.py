@@ -60,8 +60,8 @@ def _leading(names: Names) -> Mapping[str, list[str]]:
             offers = names.resolve(alias)
         except ArrieroError:
             continue  # none of its models is there now
-        for key in dict.fromkeys(key_of(offer.card.id) for offer in offers):
-            if key != key_of(alias):
+        for key in dict.fromkeys(names.listed_key(offer.card.id) for offer in offers):
+            if key is not None and key != key_of(alias):
                 found[key].append(alias)
     return found
 

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from arriero.backends.http.call import Headers
 from arriero.gateway.lane import Inbound, Lane
 from arriero.server.olla.formats import base36
+from arriero.server.routes import JSON
 
 STILL = 4_102_444_800.0
 """Unix time of the moment for which tags are made: late enough for everything to lie behind it."""
@@ -19,7 +20,6 @@ COMPRESSED_FROM = 256
 """Bytes. A shorter body gains nothing from gzip."""
 
 _LEVEL = 1  # a large list is a tenth of its size with the least work, and the loop waits for it
-_JSON: Headers = ((b"content-type", b"application/json"),)
 _POLLED: Headers = ((b"cache-control", b"private, no-cache"), (b"vary", b"Accept-Encoding"))
 
 
@@ -37,7 +37,7 @@ def answer(inbound: Inbound, lane: Lane, body: bytes, still: bytes | None = None
     if len(body) >= COMPRESSED_FROM and takes_gzip(inbound):
         body = gzip.compress(body, _LEVEL, mtime=0)
         headers += ((b"content-encoding", b"gzip"),)
-    lane.start(200, (*_JSON, *headers), len(body))
+    lane.start(200, (*JSON, *headers), len(body))
     lane.write(body)
     lane.finish()
 

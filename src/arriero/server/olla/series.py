@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import arriero
-from arriero.gateway.counts import BackendCount, ModelCount, percentile
+from arriero.gateway.counts import BackendCount, ModelCount, percentile, summed
 from arriero.gateway.entry import Entry
 from arriero.gateway.tally import Tally
 from arriero.routing.fleet import State
-from arriero.server.exposition import counter, gauge, percent, untyped
+from arriero.server.exposition import counter, gauge, untyped
 from arriero.server.olla.formats import HOUR, security_word, system_word
 from arriero.server.series import Facts
 
@@ -45,7 +45,7 @@ def _system(facts: Facts) -> Iterator["Metric"]:
     yield gauge("olla_system_status", "2 healthy, 1 degraded, 0 critical", [((), _SYSTEM[word])])
     yield gauge("olla_endpoints_total", "Backends in the configuration", [((), len(entries))])
     yield gauge("olla_endpoints_healthy", "Backends whose last check was good", [((), healthy)])
-    yield gauge("olla_success_rate_percent", "Requests that did not fail", [((), percent(total.success))])
+    yield gauge("olla_success_rate_percent", "Requests that did not fail", [((), _percent(total.success))])
     yield gauge("olla_avg_latency_ms", "Mean time of a good answer", [((), total.average_ms)])
     yield gauge("olla_total_traffic_bytes", "Bytes that backends answered", [((), traffic)])
     yield gauge("olla_uptime_seconds", "Since the start", [((), facts.wall - facts.started)])
@@ -92,7 +92,7 @@ def _endpoints(entries: Mapping[str, Entry], counts: Mapping[str, BackendCount])
     yield gauge(
         f"{name_of}success_rate_percent",
         "Attempts that did not fail",
-        [((name,), percent(c.success)) for name, _, c in pairs],
+        [((name,), _percent(c.success)) for name, _, c in pairs],
         at,
     )
     yield gauge(
@@ -109,17 +109,13 @@ def _endpoints(entries: Mapping[str, Entry], counts: Mapping[str, BackendCount])
 
 def _all_models(models: Iterable[ModelCount], now: float) -> Iterator["Metric"]:
     counts = list(models)
+    whole = summed(counts)
     active = sum(count.last_at is not None and count.last_at > now - HOUR for count in counts)
-    requests = sum(count.requests for count in counts)
-    failures = sum(count.failures for count in counts)
-    ended = requests - sum(count.gone for count in counts)
-    traffic = sum(count.received_bytes for count in counts)
-    success = (ended - failures) / ended if ended else None
     yield gauge("olla_models_total", "Models that were asked for", [((), len(counts))])
     yield gauge("olla_models_active", "Models that were asked for in the last hour", [((), active)])
-    yield counter("olla_models_requests_total", "Requests for models", [((), requests)])
-    yield gauge("olla_models_success_rate_percent", "Requests that did not fail", [((), percent(success))])
-    yield untyped("olla_models_traffic_bytes", "Bytes that backends answered", [((), traffic)])
+    yield counter("olla_models_requests_total", "Requests for models", [((), whole.requests)])
+    yield gauge("olla_models_success_rate_percent", "Requests that did not fail", [((), _percent(whole.success))])
+    yield untyped("olla_models_traffic_bytes", "Bytes that backends answered", [((), whole.received_bytes)])
 
 
 _Value = Callable[[ModelCount], float | None]
@@ -137,7 +133,7 @@ _COUNTED: tuple[tuple[str, str, _Value], ...] = (
     ),
 )
 _GAUGED: tuple[tuple[str, str, _Value], ...] = (
-    ("success_rate_percent", "Requests that did not fail", lambda count: percent(count.success)),
+    ("success_rate_percent", "Requests that did not fail", lambda count: _percent(count.success)),
     ("avg_latency_ms", "Mean time of a good answer", lambda count: count.average_ms),
     ("p95_latency_ms", "Time of 95 in 100 good answers", lambda count: percentile(count.recent_ms, 0.95)),
     ("p99_latency_ms", "Time of 99 in 100 good answers", lambda count: percentile(count.recent_ms, 0.99)),
@@ -157,9 +153,14 @@ def _each_model(models: Sequence[tuple[str, ModelCount]]) -> Iterator["Metric"]:
     both_of = ("model", "endpoint")
     name = "olla_model_endpoint_"
     yield counter(f"{name}requests_total", "Requests", [(both, pair.requests) for both, pair in pairs], both_of)
-    rates = [(both, percent(pair.success)) for both, pair in pairs]
+    rates = [(both, _percent(pair.success)) for both, pair in pairs]
     yield gauge(f"{name}success_rate_percent", "Requests that did not fail", rates, both_of)
     means = [(both, pair.average_ms) for both, pair in pairs]
     yield gauge(f"{name}avg_latency_ms", "Mean time of a good answer", means, both_of)
     in_row = [(both, pair.failures_in_row) for both, pair in pairs]
     yield gauge(f"{name}consecutive_errors", "Failures since the last success", in_row, both_of)
+
+
+def _percent(ratio: float | None) -> float | None:
+    """A share between 0 and 1 as Olla's clients read it."""
+    return None if ratio is None else ratio * 100

@@ -3,14 +3,13 @@
 The keys are Olla's, to the letter, and so are the texts. Counts are made in `gateway.tally`; here they are only shown.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
 from msgspec import UNSET, Struct, UnsetType
 
-from arriero.backends.http.call import Headers
-from arriero.gateway.counts import AtBackend, Count, DialectCount, ModelCount, percentile
+from arriero.gateway.counts import AtBackend, Count, DialectCount, ModelCount, percentile, summed
 from arriero.gateway.entry import Entry
 from arriero.gateway.lane import Inbound, Lane, reply
 from arriero.gateway.tally import Tally
@@ -18,11 +17,8 @@ from arriero.routing.sticky import Sessions
 from arriero.server.olla.asked import flag, parameters
 from arriero.server.olla.formats import HOUR, ago, bytes_text, latency, percent
 from arriero.server.olla.process import process
-from arriero.server.routes import Route
+from arriero.server.routes import GET_HEAD, JSON, Route
 from arriero.wire.jsontext import json_text
-
-_JSON: Headers = ((b"content-type", b"application/json"),)
-_GET_HEAD = ("GET", "HEAD")
 
 
 class Fleet(Protocol):
@@ -171,10 +167,10 @@ class Stats:
         self._tally = tally
         self._started = started
         self.routes: Sequence[Route] = (
-            Route("/internal/stats/models", _GET_HEAD, self.models),
-            Route("/internal/stats/translators", _GET_HEAD, self.translators),
-            Route("/internal/stats/sticky", _GET_HEAD, self.sticky),
-            Route("/internal/process", _GET_HEAD, self.process),
+            Route("/internal/stats/models", GET_HEAD, self.models),
+            Route("/internal/stats/translators", GET_HEAD, self.translators),
+            Route("/internal/stats/sticky", GET_HEAD, self.sticky),
+            Route("/internal/process", GET_HEAD, self.process),
         )
 
     async def models(self, inbound: Inbound, lane: Lane) -> None:
@@ -229,7 +225,7 @@ class Stats:
 
 
 def _answer(lane: Lane, value: object) -> None:
-    reply(lane, 200, _JSON, json_text(value))
+    reply(lane, 200, JSON, json_text(value))
 
 
 def _plain(seconds: float) -> float:
@@ -256,7 +252,7 @@ def _model(name: str, count: ModelCount, now: float, *, tokens: bool, pairs: boo
         routing_hits=count.hits,
         routing_misses=count.misses,
         routing_fallbacks=count.fallbacks,
-        tokens=_tokens([count]) if tokens else UNSET,
+        tokens=_tokens(count) if tokens else UNSET,
         endpoint_breakdown={backend: _endpoint(backend, pair, now) for backend, pair in count.backends.items()}
         if pairs
         else UNSET,
@@ -277,29 +273,21 @@ def _endpoint(name: str, count: AtBackend, now: float) -> AtEndpoint:
 
 def _models_summary(ordered: Sequence[tuple[str, ModelCount]], now: float, *, tokens: bool) -> ModelsSummary:
     counts = [count for _, count in ordered]
+    whole = summed(counts)
     return ModelsSummary(
         total_models=len(counts),
         active_models=sum(count.last_at is not None and count.last_at > now - HOUR for count in counts),
-        total_requests=sum(count.requests for count in counts),
-        overall_success_rate=percent(_success(counts)),
-        total_traffic=bytes_text(sum(count.received_bytes for count in counts)),
+        total_requests=whole.requests,
+        overall_success_rate=percent(whole.success),
+        total_traffic=bytes_text(whole.received_bytes),
         most_popular_model=ordered[0][0] if ordered else "",
         least_popular_model=ordered[-1][0] if ordered else "",
-        tokens=_tokens(counts) if tokens else UNSET,
+        tokens=_tokens(whole) if tokens else UNSET,
     )
 
 
-def _tokens(counts: Iterable[Count]) -> Tokens:
-    pairs = [(count.prompt_tokens, count.completion_tokens) for count in counts]
-    prompt, completion = sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
-    return Tokens(prompt, completion, prompt + completion)
-
-
-def _success(counts: Iterable[Count]) -> float | None:
-    pairs = [(count.successes, count.failures) for count in counts]
-    good = sum(pair[0] for pair in pairs)
-    ended = good + sum(pair[1] for pair in pairs)
-    return good / ended if ended else None
+def _tokens(count: Count) -> Tokens:
+    return Tokens(count.prompt_tokens, count.completion_tokens, count.prompt_tokens + count.completion_tokens)
 
 
 # ---- translators ---------------------------------------------------------------------------------------------------
@@ -332,13 +320,14 @@ def _translator(name: str, count: DialectCount, entries: Mapping[str, Entry]) ->
 
 
 def _translators_summary(counts: Sequence[DialectCount]) -> TranslatorsSummary:
+    whole = summed(counts)
     relayed = sum(count.relayed for count in counts)
     translated = sum(sum(count.translated.values()) for count in counts)
     return TranslatorsSummary(
         total_translators=len(counts),
         active_translators=sum(count.requests > 0 for count in counts),
-        total_requests=sum(count.requests for count in counts),
-        overall_success_rate=percent(_success(counts)),
+        total_requests=whole.requests,
+        overall_success_rate=percent(whole.success),
         total_passthrough=relayed,
         total_translations=translated,
         overall_passthrough_rate=percent(_rate(relayed, translated)),

@@ -13,7 +13,6 @@ from typing import Any
 from msgspec import UNSET, Struct, UnsetType
 
 import arriero
-from arriero.backends.http.call import Headers
 from arriero.gateway.counts import BackendCount
 from arriero.gateway.entry import Entry
 from arriero.gateway.kinds import type_of
@@ -27,16 +26,13 @@ from arriero.server.olla.endpoints import Instant, at, stamp
 from arriero.server.olla.formats import ago, bytes_text, latency, percent, security_word, system_word, until, uptime
 from arriero.server.olla.models import Model, last_seen, models_of, type_word, words_of
 from arriero.server.olla.polled import STILL, answer
-from arriero.server.routes import Route
+from arriero.server.routes import GET_HEAD, JSON, Route
 from arriero.wire.jsontext import json_text
 
 RECENT = 10
 """Models that `status/models` shows in full."""
 
 UNKNOWN_FAMILY = "unknown"
-
-_JSON: Headers = ((b"content-type", b"application/json"),)
-_GET_HEAD = ("GET", "HEAD")
 
 
 class Facts(Struct, frozen=True):
@@ -124,15 +120,15 @@ class Status:
         self._tally = tally
         self._started = started
         self.routes: Sequence[Route] = (
-            Route("/internal/health", _GET_HEAD, self.health),
-            Route("/internal/status", _GET_HEAD, self.system),
-            Route("/internal/status/endpoints", _GET_HEAD, self.endpoints),
-            Route("/internal/status/models", _GET_HEAD, self.models),
+            Route("/internal/health", GET_HEAD, self.health),
+            Route("/internal/status", GET_HEAD, self.system),
+            Route("/internal/status/endpoints", GET_HEAD, self.endpoints),
+            Route("/internal/status/models", GET_HEAD, self.models),
         )
 
     async def health(self, inbound: Inbound, lane: Lane) -> None:
         """The process answers; of the backends it says nothing."""
-        reply(lane, 200, _JSON, b'{"status":"healthy"}')
+        reply(lane, 200, JSON, b'{"status":"healthy"}')
 
     async def system(self, inbound: Inbound, lane: Lane) -> None:
         """Everything on one page."""
@@ -159,7 +155,7 @@ class Status:
         entries = endpoints.in_order(self._roster.entries.values())
         total, security = self._tally.total, self._tally.security
         addresses = security.addresses(instant.wall)
-        up = sum(endpoints.up(entry, instant.now) for entry in entries)
+        up = sum(entry.up(instant.now) for entry in entries)
         ids = endpoints.ids(self._roster.entries.values())
         counts = self._model_counts()
         return {
@@ -229,7 +225,7 @@ class Status:
             "timestamp": stamp(instant.told),
             "total_count": len(entries),
             "healthy_count": sum(entry.state is State.HEALTHY for entry in entries),
-            "routable_count": sum(endpoints.routable(entry, instant.now) for entry in entries),
+            "routable_count": sum(entry.routable(instant.now) for entry in entries),
             "endpoints": [self._row(entry, ids, counts, instant) for entry in entries],
         }
 

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from arriero.backends.http.call import Headers
 from arriero.gateway.lane import Inbound, Lane, reply
-from arriero.server.routes import Route
+from arriero.server.routes import GET_HEAD, Route
 
 PAGE = Path(__file__).parent / "ui" / "index.html"
 PATH = "/internal/ui/"
@@ -28,7 +28,6 @@ SHOWN_CHARACTERS = 200
 
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-_GET_HEAD = ("GET", "HEAD")
 _SCRIPT, _STYLE = (re.compile(f"<{tag}>(.*?)</{tag}>".encode(), re.DOTALL) for tag in ("script", "style"))
 _PLAIN: Headers = ((b"content-type", b"text/plain; charset=utf-8"),)
 _GUARDED: Headers = (
@@ -59,7 +58,7 @@ class Ui:
             (b"content-security-policy", policy(self._page)),
             *_GUARDED,
         )
-        self.routes: Sequence[Route] = (Route(PATH, _GET_HEAD, self.page),) if audience.enabled else ()
+        self.routes: Sequence[Route] = (Route(PATH, GET_HEAD, self.page),) if audience.enabled else ()
 
     async def page(self, inbound: Inbound, lane: Lane) -> None:
         """The page, or why it is not shown."""

@@ -17,14 +17,14 @@ from arriero.gateway.kinds import SCOPES, reaches
 from arriero.gateway.lane import Inbound, Lane
 from arriero.gateway.roster import Roster
 from arriero.routing.fleet import ROUTABLE, State
-from arriero.routing.names import key_of, listed_name
+from arriero.routing.names import listed_name
 from arriero.server.catalog import INSTALLED
 from arriero.server.olla import endpoints
 from arriero.server.olla.asked import flag, parameters, word
 from arriero.server.olla.formats import ago, bytes_text
 from arriero.server.olla.models import Model, last_seen, loaded_on, models_of, type_word, words_of
 from arriero.server.olla.polled import STILL, answer
-from arriero.server.routes import Route
+from arriero.server.routes import GET_HEAD, Route
 from arriero.wire.jsontext import json_text
 
 PREFIX = "/olla/models/"
@@ -38,8 +38,6 @@ _CAPABILITIES = (*(capability.value for capability in Capability), *_SPOKEN)
 _TYPES = ("llm", "vlm", "embeddings")
 _FORMATS = ("unified", "ollama", *(scope for scope in SCOPES if scope not in ("ollama", "anthropic", "proxy")))
 """Whatever is not Ollama's is OpenAI's list: every other server that Olla knows has that one."""
-
-_GET_HEAD = ("GET", "HEAD")
 
 
 class _Wanted(Struct, frozen=True, kw_only=True):
@@ -98,8 +96,8 @@ class Unified:
     def __init__(self, roster: Roster) -> None:
         self._roster = roster
         self.routes: Sequence[Route] = (
-            Route("/olla/models", _GET_HEAD, self.models),
-            Route(PREFIX + "*", _GET_HEAD, self.model),
+            Route("/olla/models", GET_HEAD, self.models),
+            Route(PREFIX + "*", GET_HEAD, self.model),
         )
 
     async def models(self, inbound: Inbound, lane: Lane) -> None:
@@ -123,7 +121,7 @@ class Unified:
     def _named(self, name: str) -> Model:
         names = self._roster.names
         try:
-            key = key_of(names.resolve(name)[0].card.id)
+            key = names.listed_key(names.resolve(name)[0].card.id)
         except (AmbiguousModel, ModelForbidden):
             raise
         except ModelNotFound:
@@ -171,7 +169,7 @@ class Unified:
         if not entries:
             return False
         if wanted.available is not None:
-            return wanted.available is any(endpoints.routable(entry, self._roster.clock()) for entry in entries)
+            return wanted.available is any(entry.routable(self._roster.clock()) for entry in entries)
         return wanted.include_unavailable or not all(endpoints.down(entry) for entry in entries)
 
     # ---- how it looks -----------------------------------------------------------------------------------------------
@@ -228,6 +226,6 @@ def _state(entry: Entry, now: float, loaded: bool) -> str:
     """A model's state on one backend: `loaded`, `available`, `unavailable` for now, or what ails the backend."""
     if entry.state is State.UNKNOWN or entry.state not in ROUTABLE:
         return entry.state.value
-    if not endpoints.routable(entry, now):
+    if not entry.routable(now):
         return "unavailable"
     return "loaded" if loaded else "available"

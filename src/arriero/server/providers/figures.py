@@ -14,10 +14,10 @@ from arriero.gateway.counts import Count, percentile
 from arriero.gateway.lane import Inbound, Lane
 from arriero.gateway.roster import Roster
 from arriero.gateway.tally import Tally
-from arriero.server.providers.accept import wants_text
+from arriero.server.accept import wants_text
 from arriero.server.providers.reading import Reading, Readings
-from arriero.server.providers.shapes import GET_HEAD, Shape, answer
-from arriero.server.routes import Handler, Route
+from arriero.server.providers.shapes import Shape, answer
+from arriero.server.routes import GET_HEAD, Handler, Route
 
 MAX_TIMES = 10_000
 """Response times of which percentiles are made."""
@@ -108,8 +108,7 @@ def _point(name: str, value: float, labels: Mapping[str, str], now: float, type:
 
 
 def _statistics(count: Count, seconds: float) -> Shape:
-    ended = count.requests - count.gone
-    rate = count.successes / ended * 100 if ended else None
+    rate = None if count.success is None else count.success * 100
     return {
         "total_requests": count.requests,
         "successful_requests": count.successes,

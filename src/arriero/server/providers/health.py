@@ -1,20 +1,23 @@
 """`/health` and the pages below it: whether the gateway and its providers are well, and how much it has done.
 
 `healthy` is for all of them, `degraded` for some, `unhealthy` for none: `/health` alone then answers 503, with the same
-keys, and with all of them once more in `detail`, where the code had them. `providers` is by the backend's name. No page
-asks a backend anything: it tells what the last check, and the requests since, have shown.
+keys, and with all of them once more in `detail`, where the code had them. `providers` is by the backend's name. An
+engine that has nothing but the demo model is well without any provider: it stands there, and counts only where nobody
+else is configured. No page asks a backend anything: it tells what the last check, and the requests since, have shown.
 """
 
 from collections.abc import Mapping, Sequence
 
 import arriero
+from arriero.backends.engine import DEMO_ID
 from arriero.errors import BadRequest, NotFound
+from arriero.gateway.entry import Entry
 from arriero.gateway.lane import Inbound, Lane
 from arriero.gateway.roster import Roster
 from arriero.gateway.tally import Tally
 from arriero.server.providers.reading import Reading, Readings
-from arriero.server.providers.shapes import GET_HEAD, Shape, answer, checked, meant, refuse
-from arriero.server.routes import Route
+from arriero.server.providers.shapes import Shape, answer, checked, meant, refuse
+from arriero.server.routes import GET_HEAD, Route
 
 BELOW = "/health/providers/"
 
@@ -51,7 +54,7 @@ class Health:
 
     async def metrics(self, inbound: Inbound, lane: Lane) -> None:
         """The counts alone."""
-        answer(lane, self._metrics(len(self._roster.entries)))
+        answer(lane, self._metrics(len(self._providers())))
 
     async def providers(self, inbound: Inbound, lane: Lane) -> None:
         """The providers alone."""
@@ -72,31 +75,36 @@ class Health:
 
     # ---- the pages -------------------------------------------------------------------------------------------------
 
+    def _providers(self) -> Sequence[str]:
+        """Those that the status is about."""
+        entries = self._roster.entries
+        return [name for name, entry in entries.items() if not _is_bare(entry)] or list(entries)
+
     def _system(self) -> Shape:
         readings, total, names = self._readings.all(), self._tally.total, self._roster.names
         now = self._roster.wall()
         refreshed = [entry.models_at for entry in self._roster.entries.values() if entry.models_at is not None]
-        visible = len(names.models)
+        visible, counted = len(names.models), self._providers()
         return {
-            "status": _status(readings),
+            "status": _status([one for one in readings if one.name in counted]),
             "uptime_seconds": now - self._started,
             "model_count": visible + len(names.hidden),
             "filtered_model_count": visible,
             "request_count": total.requests,
             "error_count": total.failures,
-            "error_rate": _share(total.failures, total.requests),
+            "error_rate": total.error_rate,
             "last_model_refresh": max(refreshed, default=None),
             "environment": self._environment,
             "timestamp": now,
             "version": arriero.__version__,
             "uptime": now - self._started,
             "providers": _by_name(readings),
-            "metrics": self._metrics(len(readings)),
+            "metrics": self._metrics(len(counted)),
         }
 
     def _metrics(self, providers: int) -> Shape:
         total = self._tally.total
-        rate = _share(total.failures, total.requests)
+        rate = total.error_rate
         return {
             "total_requests": total.requests,
             "total_errors": total.failures,
@@ -111,12 +119,13 @@ def _by_name(readings: Sequence[Reading]) -> Mapping[str, Shape]:
     return {one.name: checked(one) for one in readings}
 
 
+def _is_bare(entry: Entry) -> bool:
+    """Whether it is an engine with no model of its own."""
+    return entry.backend.kind == "engine" and all(card.id == DEMO_ID for card in entry.cards)
+
+
 def _status(readings: Sequence[Reading]) -> str:
     well = sum(one.healthy for one in readings)
     if not well:
         return "unhealthy"
     return "healthy" if well == len(readings) else "degraded"
-
-
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None

@@ -9,10 +9,8 @@ backend does not tell is made of the backend's name and the model's id: the same
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
-from msgspec import Struct
-
 from arriero.canonical.catalog import ModelCard
-from arriero.dialects.ollama.catalog import parameter_size
+from arriero.dialects.ollama.catalog import dated, family_of, own_digest, parameter_size
 from arriero.errors import ArrieroError, NotFound
 from arriero.gateway.door import FRONT
 from arriero.gateway.entry import Entry
@@ -25,8 +23,8 @@ from arriero.routing.names import listed_name
 from arriero.server.catalog import INSTALLED
 from arriero.server.listings import Listings
 from arriero.server.providers.reading import Readings
-from arriero.server.providers.shapes import GET_HEAD, JSON, Shape, answer, counted, listed, meant, moment, refuse
-from arriero.server.routes import Route
+from arriero.server.providers.shapes import Shape, Terms, answer, counted, listed, meant, refuse
+from arriero.server.routes import GET_HEAD, JSON, Route
 from arriero.wire.jsontext import json_text
 
 TAGS = "/api/tags/"
@@ -34,51 +32,14 @@ PROVIDERS = "/api/providers/"
 STATS = "/stats"
 
 UNKNOWN = "Unknown"
-FAMILIES = ("gpt", "claude", "llama", "gemini")
-"""Families that are known by their word in an id, the first that stands in it."""
-
-
-class Strategy(Struct, frozen=True, kw_only=True):
-    """How backends are chosen: `policy` as in the configuration, and whether it is the same one that is tried again."""
-
-    policy: str
-    attempts: int
-    same: bool = False
-
-    @property
-    def routing(self) -> str:
-        """In ollama-proxy's words; a policy that it has none for keeps its own."""
-        return _STRATEGIES.get(self.policy, self.policy.replace("-", "_"))
-
-    @property
-    def fallback(self) -> str:
-        """In ollama-proxy's words."""
-        if self.attempts <= 1:
-            return "none"
-        return "retry_same" if self.same else "next_available"
-
-    @property
-    def balances(self) -> bool:
-        """Whether requests are spread over backends that are as good as one another."""
-        return self.policy != "priority"
-
-
-_STRATEGIES: Mapping[str, str] = {
-    "round-robin": "round_robin",
-    "least-connections": "least_loaded",
-    "fastest": "fastest_response",
-    "cheapest": "cost_optimized",
-    "capability": "capability_based",
-    "priority": "manual",
-}
 
 
 class Listing:
     """The handlers, and their routes. `tagged`: names are shown with a tag, as in `/api/tags`."""
 
-    def __init__(self, roster: Roster, tally: Tally, *, strategy: Strategy, tagged: bool) -> None:
+    def __init__(self, roster: Roster, tally: Tally, *, terms: Terms, tagged: bool) -> None:
         self._roster = roster
-        self._strategy = strategy
+        self._terms = terms
         self._tagged = tagged
         self._readings = Readings(roster, tally)
         self._texts = Listings()
@@ -90,12 +51,12 @@ class Listing:
 
     async def providers(self, inbound: Inbound, lane: Lane) -> None:
         """Every provider, in configuration order."""
-        strategy = self._strategy
+        terms = self._terms
         told = {
             "providers": [listed(one) for one in self._readings.all()],
-            "routing_strategy": strategy.routing,
-            "fallback_strategy": strategy.fallback,
-            "load_balancing_enabled": strategy.balances,
+            "routing_strategy": terms.routing,
+            "fallback_strategy": terms.fallback,
+            "load_balancing_enabled": terms.balances,
         }
         answer(lane, told)
 
@@ -138,13 +99,13 @@ class Listing:
 
 
 def _model(name: str, card: ModelCard, backend: str, type: str) -> Shape:
-    family = card.family or _family(card.id) or type
+    family = card.family or family_of(card.id) or type
     return {
         "name": name,
         "model": name,
         "provider": type,
         "backend": backend,
-        "modified_at": moment(_modified(card)),
+        "modified_at": dated(_modified(card)),
         "size": card.size_bytes or 0,
         "digest": digest(backend, card),
         "details": {
@@ -159,21 +120,9 @@ def _model(name: str, card: ModelCard, backend: str, type: str) -> Shape:
 
 def digest(backend: str, card: ModelCard) -> str:
     """`sha256:` and 64 digits: the backend's own, or one of its name and the model's id."""
-    own = (card.digest or "").removeprefix("sha256:").lower()
-    if len(own) != 64 or not _DIGITS.issuperset(own):
-        own = sha256(json_text((backend, card.id))).hexdigest()
-    return f"sha256:{own}"
-
-
-_DIGITS = frozenset("0123456789abcdef")
-_LAST_SECOND = 253_402_300_799.0  # of the year 9999: vendors that count in milliseconds end up behind it
+    return f"sha256:{own_digest(card) or sha256(json_text((backend, card.id))).hexdigest()}"
 
 
 def _modified(card: ModelCard) -> float:
     at = card.modified_at if card.modified_at is not None else card.created
-    return min(max(INSTALLED if at is None else at, 0.0), _LAST_SECOND)
-
-
-def _family(id: str) -> str | None:
-    folded = id.casefold()
-    return next((family for family in FAMILIES if family in folded), None)
+    return INSTALLED if at is None else at

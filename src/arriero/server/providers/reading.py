@@ -17,7 +17,6 @@ from arriero.gateway.roster import Roster
 from arriero.gateway.tally import Tally
 from arriero.routing.breaker import Phase, phase, remaining
 from arriero.routing.names import Names
-from arriero.server.olla.endpoints import up
 
 _TELLING = (BackendUnreachable, BackendTimeout, BackendUnauthorized, BackendOverloaded)
 """Failures whose sentence is about the backend. Others may repeat what somebody has asked, and everybody reads here."""
@@ -125,7 +124,7 @@ def _distinct(names: Names, backends: frozenset[str]) -> int:
 
 
 def _read(entry: Entry, count: BackendCount, models: int, now: float, wall: float) -> Reading:
-    healthy = up(entry, now)
+    healthy = entry.up(now)
     failure, error = entry.last_failure, entry.error
     return Reading(
         name=entry.backend.name,

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TypeAlias
 
+from msgspec import Struct
+
 from arriero.backends.http.call import Headers
 from arriero.canonical.catalog import Capability
 from arriero.errors import ArrieroError, BadRequest, NotFound
@@ -17,10 +19,8 @@ from arriero.gateway.entry import Entry
 from arriero.gateway.lane import Lane, reply
 from arriero.gateway.providers import is_known, named
 from arriero.server.providers.reading import Reading
+from arriero.server.routes import JSON
 from arriero.wire.jsontext import json_text
-
-JSON: Headers = ((b"content-type", b"application/json"),)
-GET_HEAD = ("GET", "HEAD")
 
 Shape: TypeAlias = dict[str, object]
 
@@ -38,6 +38,17 @@ _CAPABILITIES: Mapping[Capability, tuple[str, ...]] = {
     Capability.INSERT: ("insert",),
 }
 """Its words for what a provider can do; the last two are ours."""
+
+
+class Terms(Struct, frozen=True, kw_only=True):
+    """What the operator decided, in ollama-proxy's words. `balances`: requests are spread over providers that are as
+    good as one another.
+    """
+
+    environment: str
+    routing: str
+    fallback: str
+    balances: bool
 
 
 # ---- what a word means ---------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Which form of `/metrics` a client wants: JSON as ollama-proxy had it, or Prometheus's text.
+"""Which form of the metrics a client wants: JSON as ollama-proxy had it, or one of Prometheus's texts.
 
 The rule: text where `Accept` names `text/plain` or `application/openmetrics-text` with a weight above that of JSON,
 which is the weight of `application/json`, else of `application/*`, else of `*/*`. So every Prometheus scraper gets
@@ -7,7 +7,8 @@ text; a browser, curl's `*/*`, axios' `application/json, text/plain, */*` and a 
 
 from collections.abc import Mapping
 
-_TEXTS = ("text/plain", "application/openmetrics-text")
+_OPENMETRICS = "application/openmetrics-text"
+_TEXTS = ("text/plain", _OPENMETRICS)
 _JSONS = ("application/json", "application/*", "*/*")
 
 
@@ -16,6 +17,11 @@ def wants_text(accept: bytes | None) -> bool:
     weights = _weights((accept or b"").decode("latin-1"))
     text = max(weights.get(name, 0.0) for name in _TEXTS)
     return text > next((weights[name] for name in _JSONS if name in weights), 0.0)
+
+
+def wants_openmetrics(accept: bytes | None) -> bool:
+    """Whether it is named at all; else a text is in the format 0.0.4, which everybody reads."""
+    return _weights((accept or b"").decode("latin-1")).get(_OPENMETRICS, 0.0) > 0
 
 
 def _weights(accept: str) -> Mapping[str, float]:

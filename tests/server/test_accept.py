@@ -1,8 +1,8 @@
-"""Who gets Prometheus's text at `/metrics`, and who gets JSON."""
+"""Who gets Prometheus's text at `/metrics`, in which of its formats, and who gets JSON."""
 
 import pytest
 
-from arriero.server.providers.accept import wants_text
+from arriero.server.accept import wants_openmetrics, wants_text
 
 PROMETHEUS = (
     "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,application/openmetrics-text;version=0.0.1;"
@@ -55,3 +55,18 @@ def test_text(accept: str) -> None:
 )
 def test_json(accept: str | None) -> None:
     assert not wants_text(None if accept is None else accept.encode("latin-1"))
+
+
+@pytest.mark.parametrize(
+    ("accept", "wanted"),
+    [
+        (PROMETHEUS, True),
+        ("Application/OpenMetrics-Text; version=1.0.0", True),
+        (TELEGRAF, False),
+        ("*/*", False),
+        ("application/openmetrics-text;q=0, text/plain", False),
+        (None, False),
+    ],
+)
+def test_openmetrics_where_it_is_named(accept: str | None, wanted: bool) -> None:
+    assert wants_openmetrics(None if accept is None else accept.encode()) is wanted
