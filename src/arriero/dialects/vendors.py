@@ -257,6 +257,7 @@ _together = Profile(
 
 # ai.google.dev/gemini-api/docs/openai and /thought-signatures, 2026-11. Ids in the list begin with `models/`. No seed.
 # From Gemini 3 on a call without its signature is a 400; the word here is the documented one for calls that have none.
+# The API below embeds a hundred texts at once (BatchEmbedTextRequest).
 _google = Profile(
     name="google",
     title="Google",
@@ -264,6 +265,7 @@ _google = Profile(
     hosts=("generativelanguage.googleapis.com",),
     error_type="google_error",
     key_variable="GEMINI_API_KEY",
+    embed_batch=100,
     sampling=PLAIN,
     max_stops=5,
     think=(
@@ -298,7 +300,8 @@ _perplexity = Profile(
 )
 
 # docs.cohere.com/docs/compatibility-api and /reference/list-models, 2026-11. The compatibility API has no list; the one
-# of the API proper stands at the same host. `stream_options` is refused (strandsagents.com, model-providers/cohere).
+# of the API proper stands at the same host. It embeds 96 texts at once (/reference/embed). `stream_options` is refused
+# (strandsagents.com, model-providers/cohere).
 _cohere = Profile(
     name="cohere",
     title="Cohere",
@@ -307,6 +310,7 @@ _cohere = Profile(
     error_type="cohere_error",
     key_variable="COHERE_API_KEY",
     max_stops=5,
+    embed_batch=96,
     think=(
         ThinkRule("reasoning", ThinkStyle.EFFORT, MappingProxyType({"off": "none", "on": "high", **all_as("high")})),
     ),
