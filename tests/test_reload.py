@@ -65,7 +65,7 @@ async def running(
             await made.app.roster.close()
     await asyncio.sleep(0)
     left = [task.get_coro() for task in asyncio.all_tasks() - others]
-    assert not [work for work in left if "/arriero/" in work.cr_code.co_filename]  # type: ignore[union-attr]
+    assert not [work for work in left if "/src/arriero/" in work.cr_code.co_filename]  # type: ignore[union-attr]
 
 
 def names(made: Running) -> list[str]:

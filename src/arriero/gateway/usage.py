@@ -36,7 +36,8 @@ _MEMBERS = frozenset({b'"usage"', b'"timings"', b'"prompt_eval_count"', b'"eval_
 # A lone quote is the edge of a string that is not there as a whole: nothing beyond it can be told apart.
 _FORWARDS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]:,"]', re.DOTALL)
 # The same for a text that runs backwards: a quote with an odd number of backslashes behind it is one of the text's.
-_BACKWARDS = re.compile(rb'"[^"]*+(?:"(?:\\\\)*+\\(?!\\)[^"]*+)*+"|[{}\[\]:,"]', re.DOTALL)
+# An atomic group, for a possessive one with such a body matches wrongly before CPython 3.11.5 (gh-106052).
+_BACKWARDS = re.compile(rb'"[^"]*+(?>(?:"(?:\\\\)*+\\(?!\\)[^"]*+)*)"|[{}\[\]:,"]', re.DOTALL)
 
 
 class _Counts(WireUsage, gc=False):

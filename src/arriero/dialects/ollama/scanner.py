@@ -12,8 +12,10 @@ MAX_DEPTH = 10_000
 """Go's own limit of nesting."""
 
 _SPACES = re.compile(rb"[ \t\r\n]*")
+# A possessive group of several branches matches wrongly before CPython 3.11.5 (gh-106052), and an ordinary one keeps a
+# state for each turn: so it is bounded, and matched again from where it ended.
 _STRING_BODY = re.compile(
-    rb'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+',
+    rb'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+){0,1000}',
 )
 _DIGITS = re.compile(rb"[0-9]*")
 _HEX = frozenset(b"0123456789abcdefABCDEF")
@@ -114,7 +116,8 @@ def _digits(body: bytes, at: int, place: str = "") -> int:
 
 
 def _string(body: bytes, at: int) -> int:
-    at = _end(_STRING_BODY, body, at)
+    while (end := _end(_STRING_BODY, body, at)) > at:
+        at = end
     byte = _at(body, at)
     if byte == ord('"'):
         return at + 1
