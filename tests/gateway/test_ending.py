@@ -5,7 +5,7 @@ import json
 import pytest
 
 from arriero.errors import BackendBroken
-from arriero.gateway.ending import TAIL_BYTES, check_end
+from arriero.gateway.ending import TAIL_BYTES, check_end, told_error
 
 CUT = "the backend's answer was cut off before its end"
 HALF = "the backend's answer ended in the middle of a message"
@@ -91,3 +91,40 @@ def test_one_line_is_judged_only_if_it_is_there_as_a_whole() -> None:
 
 def test_a_last_line_that_is_too_long_to_be_looked_at_is_believed() -> None:
     check_end([WORD, b'{"done":false,"context":[' + b"1," * TAIL_BYTES + b"1]}\n"], all_there=True)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "status"),
+    [
+        ([chunk("Hel"), event(error={"message": "no", "code": 429})], 429),
+        ([chunk("Hel"), chunk("", "error", error={"message": "no", "code": 502}), DONE], 502),
+        ([chunk("Hel"), event(error={"message": "no", "code": 429}), DONE, b": bye\n\n"], 429),
+        ([b'data: {"err', b'or":{"message":"no","code":503}}\n\n'], 503),
+        ([WORD, line(error="no")], 502),
+        ([b'{"error":{"message":"no","code":429}}'], 429),
+        ([b'{\n "error": {\n  "message": "no",\n  "code": 429\n }\n}\n'], 429),
+        ([event(type="message_start"), b"event: error\n" + event(type="error", error={"type": "overloaded"})], 503),
+    ],
+)
+def test_the_error_that_an_answer_ends_with(pieces: list[bytes], status: int) -> None:
+    error = told_error(pieces)
+    assert error is not None
+    assert error.status == status
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [],
+        [chunk("Hel"), chunk("", "stop"), DONE],
+        [chunk('say {"error": 1}'), chunk("", "stop"), DONE],
+        [chunk("", "stop", error=None), DONE],
+        [event(error={"message": "no"}), chunk("yet"), chunk("", "stop"), DONE],  # it went on
+        [b'{"choices":[{"error":{"message":"one of many"}}]}'],
+        [line(message={"content": '"error"'}, done=True)],
+        [b'"error"'],
+        [b'data: {"error":'],
+    ],
+)
+def test_an_answer_that_ends_with_no_error(pieces: list[bytes]) -> None:
+    assert told_error(pieces) is None

@@ -290,6 +290,15 @@ async def test_a_cut_stream_is_told_as_such() -> None:
     assert (whole.status, whole.end) == (502, "finish")
 
 
+async def test_an_error_at_the_end_of_a_relayed_stream_is_passed_on_and_counts_as_one() -> None:
+    last = b'data: {"error":{"message":"upstream fell over","code":502}}\n\n'
+    async with gateway(Played("openai", stream(*STREAM[:2], last))) as gate:
+        lane = await gate.ask("/v1/chat/completions", {"model": "gpt-x", "messages": HI, "stream": True})
+        count = gate.roster.tally.backends["openai"]
+    assert (lane.status, lane.body, lane.end) == (200, b"".join((*STREAM[:2], last)), "finish")
+    assert (count.requests, count.failures, count.statuses) == (1, 1, {"cut": 1})
+
+
 async def test_a_relayed_whole_answer_that_is_cut_is_an_error() -> None:
     cut = b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{"cho\r\n'
     async with gateway(Played("openai", cut)) as gate:

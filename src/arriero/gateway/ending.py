@@ -1,4 +1,4 @@
-"""Whether a relayed answer has come to its end, read from its last bytes when there are no more. Pure.
+"""Whether a relayed answer has come to its end, and to a good one: read from its last bytes when it is over. Pure.
 
 Nobody reads a relayed answer on its way. A body that is framed by the end of its connection, or by a proxy that closes
 it in good order, ends in the same way where its backend has died: only its last message tells. An answer is cut where
@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Raw, Struct
 
-from arriero.errors import BackendBroken
+from arriero.dialects.openai.failures import reported
+from arriero.errors import BackendBroken, BackendError
 
 TAIL_BYTES = 65536
 """So much is looked at: a last message may hold the tokens of a conversation. A longer one is believed."""
@@ -32,11 +33,18 @@ class _Message(Struct, gc=False):
 
     done: bool | None = None
     choices: list[_Choice] | None = None
-    usage: Raw | None = None
+    usage: Raw = Raw()
     type: str | None = None
 
 
+class _Failed(Struct, gc=False):
+    """A message with an error in it, of any API."""
+
+    error: Raw = Raw()
+
+
 _message = msgspec.json.Decoder(_Message).decode
+_failed = msgspec.json.Decoder(_Failed).decode
 
 
 def check_end(pieces: Sequence[bytes], *, all_there: bool) -> None:
@@ -68,6 +76,35 @@ def check_end(pieces: Sequence[bytes], *, all_there: bool) -> None:
         raise BackendBroken("the backend's answer was cut off before its end")
 
 
+def told_error(pieces: Sequence[bytes]) -> BackendError | None:
+    """The error that the last message of an answer tells, which its client has been sent as it came; `None` where it
+    tells none. A vendor whose answer has begun with 200 has no other place for one.
+    """
+    tail = b"".join([piece[-TAIL_BYTES:] for piece in pieces])[-TAIL_BYTES:]
+    if b'"error"' not in tail:
+        return None
+    text = tail.strip()
+    if text[:1] == b"{" and (error := _error_in(text)) is not None:
+        return error  # a whole answer, on one line or many
+    for line in reversed(_LINE_ENDS.split(text)):
+        message = line.removeprefix(b"data:").strip()
+        if message[:1] == b"{":
+            return _error_in(message)
+    return None
+
+
+def _error_in(message: bytes) -> BackendError | None:
+    try:
+        error = _failed(message).error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return reported(message) if _is_there(error) else None
+
+
+def _is_there(value: Raw) -> bool:
+    return bytes(value) not in (b"", b"null")
+
+
 def _is_whole(text: bytes) -> bool:
     """Whether this is one message that does not say that more was to come: the usual answer, for little."""
     one = text[:1] == b"{" and text[-1:] == b"}" and b"\n" not in text
@@ -93,6 +130,6 @@ def _goes_on(event: _Message, tail: bytes) -> bool:
     """
     if event.type in _MORE:
         return True
-    if not event.choices or event.usage is not None:
+    if not event.choices or _is_there(event.usage):
         return False
     return all(choice.finish_reason is None for choice in event.choices) and _FINISHED.search(tail) is None

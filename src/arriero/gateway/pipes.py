@@ -17,7 +17,7 @@ from arriero.dialects.backend_errors import error_of
 from arriero.dialects.base import AnswerContext, Decoder, Driver, Encoder, Endpoint
 from arriero.dialects.quirks import Profile
 from arriero.errors import ArrieroError, BackendBroken, BackendError
-from arriero.gateway.ending import check_end
+from arriero.gateway.ending import check_end, told_error
 from arriero.gateway.usage import HEAD_BYTES, PIECES, read
 from arriero.wire.jsontext import json_forms
 
@@ -98,6 +98,7 @@ class Relay:
     def close(self, now_ns: int) -> bytes:
         if self.checked:
             check_end(self._last, all_there=len(self._last) < PIECES)
+            self.failed = told_error(self._last)
         self.usage = read(self._first, self._last)
         held = self._held
         return b"".join(held) if held else b""
@@ -134,6 +135,7 @@ class Renamed:
 
     def close(self, now_ns: int) -> bytes:
         check_end(self._last, all_there=len(self._last) < PIECES)
+        self.failed = told_error(self._last)
         self.usage = read(self._first, self._last)
         rest, self._rest = self._rest, b""
         return self._renamed(rest)
