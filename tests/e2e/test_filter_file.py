@@ -334,6 +334,7 @@ def test_the_file_of_ollama_proxy(tmp_path: Path, where: str) -> None:
             "OPENAI_BASE_URL": router["url"],
             "HOST": "127.0.0.1",
             "PORT": str(port),
+            "ARRIERO_DISCOVER": "false",
             **({where: file.name} if where else {}),
         }
         with (tmp_path / "stdout").open("wb") as out, (tmp_path / "stderr").open("wb") as err:

@@ -365,7 +365,7 @@ def test_a_local_server_that_comes_up_later_is_found(tmp_path: Path) -> None:
         host.start()
         try:
             until(lambda: running.post("/api/chat", chat("hi"))[0] == 200, seconds=20)
-            (line,) = lines(running, "backends have come or gone")
-            assert line["added"] == ["jan"]
+            # There may be a server of the developer's own as well.
+            assert "jan" in [name for line in lines(running, "backends have come or gone") for name in line["added"]]
         finally:
             host.kill()

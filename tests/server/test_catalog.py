@@ -13,7 +13,9 @@ from arriero.backends.http.call import Headers
 from arriero.compose import DIALECTS
 from arriero.errors import AmbiguousModel, BackendFailed, BadRequest, Forbidden, ModelNotFound, Unauthorized
 from arriero.gateway.entry import Seat
+from arriero.gateway.roster import Bylaws
 from arriero.routing.fleet import State
+from arriero.routing.model_filter import ModelFilter
 from arriero.server.catalog import OLLAMA_VERSION, Catalog
 from arriero.server.routes import Table
 from support.gateway import Played, gateway, http
@@ -60,13 +62,18 @@ class Answers:
 
 
 @asynccontextmanager
-async def catalog(*backends: Played, tagged: bool = True, aliases: dict[str, list[str]] | None = None) -> Any:
+async def catalog(
+    *backends: Played,
+    tagged: bool = True,
+    aliases: dict[str, list[str]] | None = None,
+    bylaws: Bylaws | None = None,
+) -> Any:
     if not backends:
         backends = (
             Played("openai", http(b"{}"), models=OPENAI),
             Played("ollama", http(b'{"models":[]}'), models=OLLAMA),
         )
-    async with gateway(*backends, aliases=aliases) as gate:
+    async with gateway(*backends, aliases=aliases, bylaws=bylaws) as gate:
         yield Answers(Catalog(gate.roster, DIALECTS, tagged=tagged))
 
 
@@ -92,9 +99,11 @@ async def test_it_is_ready_when_a_backend_has_a_model() -> None:
     empty = Played("openai", http(b"{}"), models=b'{"data":[]}')
     async with catalog(empty) as asked:
         nobody = await asked.ask("GET", "/readyz")
+    async with catalog(bylaws=Bylaws(filter=ModelFilter(["nothing"]))) as asked:
+        hidden = await asked.ask("GET", "/readyz")
     async with catalog() as asked:
         somebody = await asked.ask("GET", "/readyz")
-    assert (nobody.status, somebody.status) == (503, 200)
+    assert (nobody.status, hidden.status, somebody.status) == (503, 503, 200)
 
 
 async def test_ollamas_cloud_is_switched_off() -> None:

@@ -107,8 +107,9 @@ class Catalog:
         reply(lane, 200, _TEXT, b"ok")
 
     async def ready(self, inbound: Inbound, lane: Lane) -> None:
-        """At least one backend can serve."""
-        if any(entry.well and entry.cards for entry in self._roster.entries.values()):
+        """At least one backend can serve a model that clients see."""
+        shown = self._roster.names.models
+        if shown and any(entry.well and entry.cards for entry in self._roster.entries.values()):
             reply(lane, 200, _TEXT, b"ready")
         else:
             reply(lane, 503, _TEXT, b"no backend has a model to serve")

@@ -51,7 +51,7 @@ class Client(threading.Thread):
 def test_fifty_changes_while_everybody_asks(vendor: Host, tmp_path: Path) -> None:
     file, port = tmp_path / "models-filter.txt", free_port()
     file.write_text(f"{ALWAYS}\n")
-    variables = {"OPENROUTER_API_KEY": KEY, "OPENROUTER_BASE_URL": f"{vendor.url}/v1"}
+    variables = {"ARRIERO_DISCOVER": "false", "OPENROUTER_API_KEY": KEY, "OPENROUTER_BASE_URL": f"{vendor.url}/v1"}
     flags = ["--host", "127.0.0.1", "--port", str(port), "--no-demo-model"]
     with serving(tmp_path, flags, port, variables) as running:
         until(lambda: running.post("/api/chat", chat(ALWAYS))[0] == 200)

@@ -32,7 +32,12 @@ def started(
 ) -> Iterator[Program]:
     """A program over that vendor alone, with variables as `NAME=value`."""
     (folder / ".env").write_text("\n".join(dotenv))
-    variables = {"HOST": "127.0.0.1", "OPENROUTER_API_KEY": OTHER_KEY, "OPENROUTER_BASE_URL": f"{vendor.url}/v1"}
+    variables = {
+        "HOST": "127.0.0.1",
+        "ARRIERO_DISCOVER": "false",
+        "OPENROUTER_API_KEY": OTHER_KEY,
+        "OPENROUTER_BASE_URL": f"{vendor.url}/v1",
+    }
     variables |= {name: value for name, _, value in (one.partition("=") for one in env)}
     port = free_port()
     given = flags if "--port" in flags else ("--port", str(port), *flags)

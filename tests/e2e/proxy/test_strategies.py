@@ -86,7 +86,7 @@ def started(folder: Path, providers: Mapping[str, Host], **variables: str) -> It
     for name, word in KEYS.items():
         variables |= {f"{word}_API_KEY": "k", f"{word}_BASE_URL": f"{providers[name].url}/v1"}
     flags = ["--port", str(port), "--no-demo-model"]
-    with serving(folder, flags, port, {**variables, "HOST": "127.0.0.1"}) as running:
+    with serving(folder, flags, port, {**variables, "HOST": "127.0.0.1", "ARRIERO_DISCOVER": "false"}) as running:
         until(lambda: {one["name"] for one in running.get("/api/providers")["providers"] if one["healthy"]} >= ALL)
         yield running
 
