@@ -57,9 +57,11 @@ def test_the_example_is_accepted(tmp_path: Path) -> None:
     jsonschema.validate(yaml.safe_load(EXAMPLE.read_text()), describe.json_schema())
     shutil.copy(EXAMPLE, tmp_path / "arriero.yaml")
     loaded = load(Flags(), {"OPENROUTER_API_KEY": "k"}, tmp_path, tmp_path)
-    assert [backend.name for backend in loaded.config.backends] == ["gpu1", "gpu2", "pool", "lab", "router", "local"]
-    router = loaded.config.backends[4]
-    assert isinstance(router, OpenAIConfig)
+    backends = {backend.name: backend for backend in loaded.config.backends}
+    assert list(backends) == ["gpu1", "gpu2", "pool", "lab", "router", "azure", "local"]
+    router, azure = backends["router"], backends["azure"]
+    assert isinstance(router, OpenAIConfig) and isinstance(azure, OpenAIConfig)
+    assert (azure.extra_models, azure.query) == (("chat-eu",), {"api-version": "2024-10-21"})
     assert (router.url, router.api_key and router.api_key.get_secret_value()) == ("https://openrouter.ai/api/v1", "k")
     assert load(Flags(), {}, tmp_path, tmp_path).warnings == ()
 
