@@ -53,6 +53,9 @@ TABLE = [
     ("ModelBroken", 500, "engine_error", Retry.ELSEWHERE, Blame.BACKEND),
     ("ModelTooLarge", 500, "engine_error", Retry.ELSEWHERE, Blame.BACKEND),
     ("EngineCrashed", 500, "engine_error", Retry.ELSEWHERE, Blame.BACKEND),
+    ("RegistryError", 500, "registry_error", Retry.NEVER, Blame.BACKEND),
+    ("StoreError", 500, "store_error", Retry.NEVER, Blame.GATEWAY),
+    ("StoreReadOnly", 403, "store_error", Retry.NEVER, Blame.GATEWAY),
 ]
 
 

@@ -322,3 +322,24 @@ class ModelTooLarge(EngineError):
 
 class EngineCrashed(EngineError):
     """The engine's process ended while it was loading or answering."""
+
+
+class RegistryError(EngineError):
+    """A model registry could not be reached, does not have the model, or broke off; the message says which."""
+
+    type = "registry_error"
+    retry = Retry.NEVER
+
+
+class StoreError(EngineError):
+    """The model store cannot be read or written: no room left, no permission, a damaged file."""
+
+    type = "store_error"
+    retry = Retry.NEVER
+    blame = Blame.GATEWAY
+
+
+class StoreReadOnly(StoreError):
+    """The model store is read-only: by the setting `read_only`, or because its files are somebody else's."""
+
+    status = 403

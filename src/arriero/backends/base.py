@@ -8,7 +8,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from arriero.backends.http.call import Headers, Rendered
+from arriero.backends.http.call import Call, Head, Headers, Receiver, Rendered, Upstream
 from arriero.backends.http.pool import Pool
 from arriero.canonical.catalog import LoadedModel, ModelCard, ModelDetail
 from arriero.canonical.requests import EmbedRequest
@@ -41,6 +41,28 @@ class Place(Protocol):
     async def fit(self, request: EmbedRequest) -> EmbedRequest: ...
 
     async def diagnose(self) -> BackendError | None: ...
+
+
+class Courier(Protocol):
+    """Carries the calls of library operations (pull, create, delete..) to a backend: its pool, or what answers in its
+    place. All errors are of the tree.
+    """
+
+    def target(self, path: str) -> str:
+        """What stands in the request line for this path."""
+        ...
+
+    def hide(self, text: str) -> str:
+        """The text without the secrets of this backend."""
+        ...
+
+    async def open(self, call: Call, receiver: Receiver) -> Upstream:
+        """Send a call. An error that is raised here the receiver does not hear."""
+        ...
+
+    async def fetch(self, call: Call) -> tuple[Head, bytes]:
+        """The whole answer of a small call, of any status."""
+        ...
 
 
 class Backend(Protocol):
@@ -97,6 +119,10 @@ class Backend(Protocol):
 
     async def show(self, card: ModelCard, verbose: bool) -> ModelDetail:
         """What is known of one model. Raises `BackendError`."""
+        ...
+
+    async def courier(self) -> Courier:
+        """Who carries library operations; asked only of those whose `library` is true."""
         ...
 
     async def load(self, model: str, keep_alive: float | None) -> None:

@@ -160,6 +160,10 @@ class Remote:
         """The server itself; never waits."""
         return FixedPlace(self.pool, want.model)
 
+    async def courier(self) -> Pool:
+        """The server itself."""
+        return self.pool
+
     async def load(self, model: str, keep_alive: float | None) -> None:
         """Nothing to do: the server loads by itself when it is asked."""
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Container
 from functools import partial
 from time import time_ns
 
+from arriero.backends.base import Courier
 from arriero.backends.http.astray import astray
 from arriero.backends.http.call import Call, Head, Headers, Upstream
-from arriero.backends.http.pool import Pool
 from arriero.canonical.events import Usage
 from arriero.errors import ArrieroError, BackendBroken, BackendError, BackendRefused
 from arriero.gateway.lane import Lane, reply
@@ -89,15 +89,15 @@ class Attempt:
         self.over = False
         self.on_done: Callable[[ArrieroError | None], None] = _nobody
 
-    async def carry(self, pool: Pool, call: Call) -> ArrieroError | None:
+    async def carry(self, courier: Courier, call: Call) -> ArrieroError | None:
         """Send a call and wait for its end; for those who have a task to wait with. Cancelled, it closes the backend.
 
-        Raises what the pool raises where nothing could be sent.
+        Raises what the courier raises where nothing could be sent.
         """
         ending: asyncio.Future[ArrieroError | None] = asyncio.get_running_loop().create_future()
         self.on_done = partial(_set_result, ending)
         lane = self._lane
-        upstream = self.upstream = await pool.open(call, self)
+        upstream = self.upstream = await courier.open(call, self)
         lane.on_pause, lane.on_resume = upstream.pause, upstream.resume
         try:
             return await ending

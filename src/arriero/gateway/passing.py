@@ -157,7 +157,8 @@ class Passing(Struct, frozen=True):
             if outcome.model is not None:
                 outcome.backend_model = place.model
                 # An Ollama server finds the model by the rules of `key_of` itself, and echoes what was typed.
-                if not (self.safe and backend.library and key_of(outcome.model) == key_of(place.model)):
+                ollama = backend.library and "ollama" in backend.roots
+                if not (self.safe and ollama and key_of(outcome.model) == key_of(place.model)):
                     body = _named(body, outcome.model, place.model)
             call = Call(
                 inbound.method,

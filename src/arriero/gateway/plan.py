@@ -42,7 +42,7 @@ def relayed(
     path = backend.roots[dialect.name] + path
     if made:
         body = edit(dialect.name, body, profile, made.put, made.drop)
-    if backend.library and key_of(typed) == key_of(model):
+    if backend.library and "ollama" in backend.roots and key_of(typed) == key_of(model):
         # An Ollama server finds the model by these rules itself, and echoes what was typed.
         return Plan(path, body, dialect)
     return Plan(path, splice_model(body, typed, model), dialect, typed=None if typed == model else typed)

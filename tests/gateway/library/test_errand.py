@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from arriero.backends.base import Want
 from arriero.backends.http.call import Head
 from arriero.backends.remote import Ollama, RemoteSettings
 from arriero.dialects import ollama
@@ -35,7 +34,7 @@ async def pieces() -> AsyncIterator[bytes]:
 
 async def test_a_backend_gets_its_own_credentials_and_the_path_behind_its_base() -> None:
     asked, backend = errand("gpu1"), server("gpu1")
-    call = asked.call(backend, await backend.reach(Want("")), b"{}")
+    call = asked.call(backend, await backend.courier(), b"{}")
     assert call.rendered is not None
     fields = dict(line.split(b": ", 1) for line in call.rendered.text.split(b"\r\n"))
     assert (call.method, call.target, call.body) == ("POST", "/base/api/pull", b"{}")
@@ -47,7 +46,7 @@ async def test_a_backend_gets_its_own_credentials_and_the_path_behind_its_base()
 async def test_an_upload_keeps_its_length() -> None:
     asked, backend = errand("gpu1"), server("gpu1")
     upload = aiter(pieces())
-    call = asked.call(backend, await backend.reach(Want("")), upload)
+    call = asked.call(backend, await backend.courier(), upload)
     assert (dict(call.headers)[b"content-length"], call.body) == (b"4", upload)
 
 

@@ -96,6 +96,10 @@ class Pool:
         self._sockets: set[Connection] = set()
         self._closed = False
 
+    def target(self, path: str) -> str:
+        """The request target of a path under this origin's base."""
+        return self.origin.target(path)
+
     def hide(self, text: str) -> str:
         """The text without the secrets of this backend."""
         return (

@@ -82,6 +82,10 @@ class Scripted:
         """The server; waits only for its start. Raises `BackendUnreachable` where no socket can be made."""
         return FixedPlace(await self._ready(), want.model)
 
+    async def courier(self) -> Pool:
+        """The server."""
+        return await self._ready()
+
     async def check(self) -> None:
         """`/`, or `/v1/models` where the script speaks no Ollama."""
         await self._ask("GET", "/" if "ollama" in self.roots else self._models_path)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 
-from arriero.backends.base import Backend, Want
+from arriero.backends.base import Backend
 from arriero.backends.http.call import Head, Headers, Upstream
 from arriero.errors import ArrieroError, BackendError
 from arriero.gateway import heads
@@ -47,16 +47,13 @@ async def relay(
         stream_error=errand.dialect.write_stream_error,
         relay_errors=True,
     )
-    place = await backend.reach(Want(""))
-    try:
-        error = await attempt.carry(place.pool, errand.call(backend, place, body))
-        if error is not None and not attempt.told:
-            if whole or not lane.started:
-                raise error
-            errand.error = error
-            attempt.tell(error)
-    finally:
-        place.release(None)
+    courier = await backend.courier()
+    error = await attempt.carry(courier, errand.call(backend, courier, body))
+    if error is not None and not attempt.told:
+        if whole or not lane.started:
+            raise error
+        errand.error = error
+        attempt.tell(error)
 
 
 async def fetch_each(errand: Errand, bodies: Mapping[str, bytes | Branch]) -> dict[str, Head | ArrieroError]:
@@ -65,11 +62,8 @@ async def fetch_each(errand: Errand, bodies: Mapping[str, bytes | Branch]) -> di
     async def fetch(name: str, body: bytes | Branch) -> Head | ArrieroError:
         backend = errand.targets[name].backend
         try:
-            place = await backend.reach(Want(""))
-            try:
-                head, answer = await place.pool.fetch(errand.call(backend, place, body))
-            finally:
-                place.release(None)
+            courier = await backend.courier()
+            head, answer = await courier.fetch(errand.call(backend, courier, body))
         except ArrieroError as error:
             return error
         finally:
@@ -134,21 +128,18 @@ class Chorus:
     async def _ask(self, name: str) -> None:
         backend = self._errand.targets[name].backend
         try:
-            place = await backend.reach(Want(""))
+            courier = await backend.courier()
+            self._hide[name] = courier.hide
+            voice = _Voice(partial(self._errand.read_error, backend), partial(self._hear, name))
+            upstream = await courier.open(self._errand.call(backend, courier, self._errand.inbound.body), voice)
+            self._upstreams.add(upstream)
+            if self._paused:
+                upstream.pause()
             try:
-                self._hide[name] = place.pool.hide
-                voice = _Voice(partial(self._errand.read_error, backend), partial(self._hear, name))
-                upstream = await place.pool.open(self._errand.call(backend, place, self._errand.inbound.body), voice)
-                self._upstreams.add(upstream)
-                if self._paused:
-                    upstream.pause()
-                try:
-                    await voice.ended
-                finally:
-                    self._upstreams.discard(upstream)
-                    upstream.abort()
+                await voice.ended
             finally:
-                place.release(None)
+                self._upstreams.discard(upstream)
+                upstream.abort()
         except ArrieroError as error:
             self._write(self._progress.fail(name, error))
         else:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 
 from msgspec import Struct
 
-from arriero.backends.base import Backend, Place
+from arriero.backends.base import Backend, Courier
 from arriero.backends.http.call import Call, Head, Headers
 from arriero.dialects.base import Dialect
 from arriero.errors import ArrieroError, BackendError, BackendRefused, ModelMissing
@@ -63,12 +63,12 @@ class Errand(Struct):
         types = {type_of(entry.backend): None for entry in self.targets.values()}
         return marks(Outcome(backend=backend, backend_type=",".join(types)), self.inbound)
 
-    def call(self, backend: Backend, place: Place, body: bytes | AsyncIterator[bytes]) -> Call:
+    def call(self, backend: Backend, courier: Courier, body: bytes | AsyncIterator[bytes]) -> Call:
         """What goes out to one backend."""
         rendered = heads.to_backend(backend, self.inbound)
         length = self.inbound.get(b"content-length")
         told = ((b"content-length", length),) if not isinstance(body, bytes) and length is not None else ()
-        target = place.pool.origin.target(self.inbound.path)
+        target = courier.target(self.inbound.path)
         return Call(self.inbound.method, target, told, body, rendered=rendered, once=True)
 
     def read_error(self, backend: Backend, head: Head, body: bytes) -> BackendError:

@@ -14,18 +14,7 @@ from collections.abc import Sequence
 
 from arriero.backends.http.call import Head
 from arriero.dialects.base import Dialect
-from arriero.errors import (
-    AmbiguousModel,
-    ArrieroError,
-    BackendUnreachable,
-    BadRequest,
-    ClientGone,
-    InternalError,
-    ModelNotFound,
-)
-from arriero.gateway.answering import error_answer
-from arriero.gateway.lane import Inbound, Lane, reply
-from arriero.gateway.library.asked import (
+from arriero.dialects.ollama.library import (
     COPY,
     CREATE,
     DELETE,
@@ -38,6 +27,17 @@ from arriero.gateway.library.asked import (
     same_name,
     unknown,
 )
+from arriero.errors import (
+    AmbiguousModel,
+    ArrieroError,
+    BackendUnreachable,
+    BadRequest,
+    ClientGone,
+    InternalError,
+    ModelNotFound,
+)
+from arriero.gateway.answering import error_answer
+from arriero.gateway.lane import Inbound, Lane, reply
 from arriero.gateway.library.asking import Chorus, fetch_each, outcomes_of, relay
 from arriero.gateway.library.errand import Errand
 from arriero.gateway.library.late import Late

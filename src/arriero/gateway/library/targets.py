@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
+from arriero.dialects.ollama.library import missing
 from arriero.errors import ModelNotFound, NoBackend, NotFound, NotImplementedHere
 from arriero.gateway.entry import Entry
-from arriero.gateway.library.asked import missing
 from arriero.routing.decide import RETRY_SECONDS
 from arriero.routing.names import Offer, key_of
 

@@ -1,4 +1,4 @@
-"""What the body of a library request asks for, and the same body with a model's name as one backend knows it.
+"""Library requests: what their bodies ask for, and the same body with a model's name as one backend knows it.
 
 Bodies are read as Ollama's server reads them: keys in any letter case, faults in its words.
 """
@@ -22,13 +22,15 @@ PULL, PUSH, CREATE, COPY, DELETE = "/api/pull", "/api/push", "/api/create", "/ap
 
 class Asked(Struct, frozen=True):
     """`model` is as the client typed it, for a copy its source. `destination` is the copy's. `digests` are the blobs
-    that a model is created of. `stream`: frames are wanted, not one answer at the end.
+    that a model is created of. `stream`: frames are wanted, not one answer at the end. `insecure`: the registry is
+    asked over plain HTTP.
     """
 
     model: str
     destination: str = ""
     stream: bool = True
     digests: tuple[str, ...] = ()
+    insecure: bool = False
 
 
 class _NameBody(Struct):
@@ -38,6 +40,7 @@ class _NameBody(Struct):
 
 class _Body(_NameBody):
     stream: bool | None = None
+    insecure: bool | None = None
 
 
 class _CreateBody(_Body):
@@ -60,12 +63,12 @@ _read_delete = reader(_NameBody, "DeleteRequest")
 
 def _pull(body: bytes) -> Asked:
     read, _ = _read_pull(body)
-    return Asked(_new_name(read), stream=read.stream is not False)
+    return Asked(_new_name(read), stream=read.stream is not False, insecure=bool(read.insecure))
 
 
 def _push(body: bytes) -> Asked:
     read, _ = _read_push(body)
-    return Asked(_known_name(read), stream=read.stream is not False)
+    return Asked(_known_name(read), stream=read.stream is not False, insecure=bool(read.insecure))
 
 
 def _create(body: bytes) -> Asked:

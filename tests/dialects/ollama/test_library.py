@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.errors import BadRequest
-from arriero.gateway.library.asked import (
+from arriero.dialects.ollama.library import (
     COPY,
     CREATE,
     DELETE,
@@ -20,6 +19,7 @@ from arriero.gateway.library.asked import (
     same_name,
     unknown,
 )
+from arriero.errors import BadRequest
 
 ONE, TWO = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
 
@@ -30,6 +30,8 @@ ONE, TWO = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
         (PULL, b'{"model":"tiny"}', Asked("tiny")),
         (PULL, b'{"name":"hf.co/me/tiny:Q4_K_M","stream":false}', Asked("hf.co/me/tiny:Q4_K_M", stream=False)),
         (PULL, b'{"MODEL":"tiny:cloud","Stream":null} rest', Asked("tiny:cloud")),
+        (PULL, b'{"model":"lab:5000/me/tiny","insecure":true}', Asked("lab:5000/me/tiny", insecure=True)),
+        (PUSH, b'{"model":"me/tiny","insecure":true}', Asked("me/tiny", insecure=True)),
         (PUSH, b'{"model":"@cf/me/tiny","name":"x","stream":true}', Asked("@cf/me/tiny")),
         (DELETE, b'{"name":"tiny:1b","stream":7}', Asked("tiny:1b")),
         (COPY, b'{"source":"gpu1/tiny","destination":"me/mine:1b"}', Asked("gpu1/tiny", "me/mine:1b")),
