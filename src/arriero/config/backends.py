@@ -222,7 +222,11 @@ class EngineConfig(_AnyBackend):
     kind: Literal["engine"] = "engine"
     """Always `engine`."""
     models_dir: Path = Path("~/.arriero/models")
-    """The model store, in Ollama's layout."""
+    """The model store, in Ollama's layout. `*.gguf` files that lie in it are models as well."""
+    read_only: bool = False
+    """Whether the store is only read: nothing is created, pulled, copied or deleted there."""
+    prune: bool = True
+    """Whether files of the store that no model uses any more are removed."""
     demo_model: bool = True
     """Whether the built-in demo model is offered."""
     keep_alive: KeepAlive = 300.0
@@ -237,6 +241,8 @@ class EngineConfig(_AnyBackend):
     """Requests that wait for a model at most; more are answered 503."""
     threads: Automatic = None
     """Threads of a model; 0 or `null` takes the number of cores."""
+    load_timeout: KeepAlive = 300.0
+    """How long a model may take to load, in seconds or as `5m`; 0 or negative is without end."""
 
 
 class ScriptedConfig(_AnyBackend):

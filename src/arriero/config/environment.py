@@ -137,6 +137,10 @@ def _num_parallel(text: str) -> Settings:
     return {} if text == "0" else {"engine.num_parallel": text}
 
 
+def _no_prune(text: str) -> Settings:
+    return {"engine.prune": not _truth(text)}
+
+
 def _watched(text: str) -> Settings:
     """ollama-proxy's `RELOAD=false` is about its source code, and its sample `.env` has it: no reason to stop looking
     at the configuration and the filter file."""
@@ -200,6 +204,8 @@ SETTINGS: tuple[Variable, ...] = (
     _row("OLLAMA_MAX_LOADED_MODELS", "engine.max_loaded", "models in memory at most; 0 decides by memory"),
     _row("OLLAMA_CONTEXT_LENGTH", "engine.context_length", "context length in tokens; 0 decides by memory"),
     _row("OLLAMA_MAX_QUEUE", "engine.max_queue routing.queue.max_waiting", "requests that wait at most"),
+    _row("OLLAMA_LOAD_TIMEOUT", "engine.load_timeout", "time that loading a model may take: `5m`, seconds"),
+    _row("OLLAMA_NOPRUNE", "engine.prune", "`true` keeps files of the store that no model uses", _no_prune),
     _row("HTTP_PROXY", "proxy.http", "proxy for backends with http://", _proxy("proxy.http")),
     _row("HTTPS_PROXY", "proxy.https", "proxy for backends with https://", _proxy("proxy.https")),
     _row("ALL_PROXY", "proxy.all", "proxy where no other is set", _proxy("proxy.all")),
@@ -215,6 +221,7 @@ SETTINGS: tuple[Variable, ...] = (
     _row("ARRIERO_HOST", "server.host", "address to listen on"),
     _row("ARRIERO_PORT", "server.port", "port to listen on"),
     _row("ARRIERO_MODELS_DIR", "engine.models_dir", "model store of the engine"),
+    _row("ARRIERO_READ_ONLY", "engine.read_only", "whether the model store is only read"),
     _row("ARRIERO_DISCOVER", "server.discover", "whether local servers are looked for"),
     _row("ARRIERO_DEMO_MODEL", "engine.demo_model", "whether the demo model is offered"),
     _row("ARRIERO_LOG_LEVEL", "logging.level", "least weight of a log line"),
