@@ -96,7 +96,34 @@ async def test_without_a_backend_that_manages_models_it_is_501_and_says_what_to_
         lane = await gate.ask("POST", path, {"model": "tiny"}, to="gpu1")
     answer = json.loads(lane.body)
     assert (lane.status, answer["type"]) == (501, "not_implemented")
-    assert f"{path} needs a backend of kind ollama" in answer["error"]
+    assert f"{path} needs one of kind ollama, or of kind engine" in answer["error"]
+
+
+@pytest.mark.parametrize("others", [{}, {"gpu1": pulled}], ids=["nobody manages models", "another one does"])
+async def test_what_is_served_by_one_that_manages_no_models_need_not_be_pulled(others: Any) -> None:
+    managing = {name: make() for name, make in others.items()}
+    async with fleet(vllm=Played(http(b"{}"), kind="openai"), **managing) as gate:
+        lane, whole = await gate.pull("GPT-x"), await gate.pull("gpt-x:latest", stream=False)
+    first, layer, *rest = frames(lane)
+    assert (first, [frame["status"] for frame in rest]) == (
+        {"status": "pulling manifest"},
+        ["verifying sha256 digest", "writing manifest", "success"],
+    )
+    assert layer["status"] == f"pulling {layer['digest'][7:19]}"
+    assert layer["completed"] == layer["total"] > 0
+    assert (whole.status, whole.body, whole.field(b"content-type")) == (
+        200,
+        b'{"status":"success"}',
+        b"application/json",
+    )
+    assert [backend.seen for backend in managing.values()] == [[] for _ in managing]
+
+
+async def test_what_is_served_by_a_backend_that_manages_models_is_pulled() -> None:
+    vllm = Played(http(b"{}"), kind="openai", models=b'{"data":[{"id":"tiny"}]}')
+    async with fleet(gpu1=scripted("tiny"), vllm=vllm) as gate:
+        lane = await gate.pull("tiny")
+    assert (frames(lane)[-1], lane.field(b"x-arriero-backend")) == ({"status": "success"}, b"gpu1")
 
 
 async def test_a_door_reaches_only_those_behind_it() -> None:
@@ -360,7 +387,8 @@ async def test_what_only_others_have_cannot_be_deleted() -> None:
         lane = await gate.delete("gpt-x")
     assert told(lane) == (
         501,
-        "'gpt-x' is on vllm only, where models are not managed: /api/delete needs a backend of kind ollama that has it",
+        "'gpt-x' is on vllm only, where models are not managed: /api/delete needs a backend of kind ollama or engine "
+        "that has it",
     )
     assert json.loads(lane.body)["type"] == "not_implemented"
 

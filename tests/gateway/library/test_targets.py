@@ -45,8 +45,8 @@ def test_only_some_manage_models() -> None:
         managing(entries(v1=WELL), PUSH)
     assert refusal(raised) == (
         501,
-        "no configured backend manages models: /api/push needs a backend of kind ollama. "
-        "For the embedded engine, put *.gguf files into its models directory",
+        "no configured backend manages models: /api/push needs one of kind ollama, or of kind engine whose store is "
+        "not read_only",
     )
 
 
@@ -138,5 +138,6 @@ def test_what_only_others_have_is_not_managed() -> None:
         holders(PUSH, "tiny", offers(("v1", "tiny"), ("v2", "tiny")), ALL, None)
     assert refusal(raised) == (
         501,
-        "'tiny' is on v1, v2 only, where models are not managed: /api/push needs a backend of kind ollama that has it",
+        "'tiny' is on v1, v2 only, where models are not managed: /api/push needs a backend of kind ollama or engine "
+        "that has it",
     )

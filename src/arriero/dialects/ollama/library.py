@@ -9,11 +9,13 @@ from types import MappingProxyType
 import msgspec
 from msgspec import Raw, Struct
 
+from arriero.canonical.catalog import ModelCard
+from arriero.dialects.ollama.catalog import INVENTED_SIZE_BYTES, digest
 from arriero.dialects.ollama.golang import quote
 from arriero.dialects.ollama.lenient import reader, repaired
 from arriero.dialects.ollama.names import check_unknown, parse, source
 from arriero.errors import BadRequest, ModelNotFound
-from arriero.wire.jsontext import json_string
+from arriero.wire.jsontext import json_string, json_text
 from arriero.wire.splice import members, splice
 
 PULL, PUSH, CREATE, COPY, DELETE = "/api/pull", "/api/push", "/api/create", "/api/copy", "/api/delete"
@@ -124,6 +126,19 @@ def renamed(path: str, body: bytes, id: str) -> bytes:
     body = repaired(body)
     found = {member.key for member in members(body) if member.key.casefold() in keys}
     return splice(body, dict.fromkeys(found, json_string(id)))
+
+
+def present(name: str, card: ModelCard) -> tuple[bytes, ...]:
+    """What a pull of a model says that is there already: its lines, the last one that of success."""
+    blob, size = f"sha256:{digest(name, card)}", card.size_bytes or INVENTED_SIZE_BYTES
+    frames = (
+        {"status": "pulling manifest"},
+        {"status": f"pulling {blob[7:19]}", "digest": blob, "total": size, "completed": size},
+        {"status": "verifying sha256 digest"},
+        {"status": "writing manifest"},
+        {"status": "success"},
+    )
+    return tuple(json_text(frame) + b"\n" for frame in frames)
 
 
 def _new_name(read: _Body) -> str:

@@ -23,6 +23,7 @@ from arriero.dialects.ollama.library import (
     READ,
     Asked,
     missing,
+    present,
     renamed,
     same_name,
     unknown,
@@ -39,15 +40,15 @@ from arriero.errors import (
 from arriero.gateway.answering import error_answer
 from arriero.gateway.lane import Inbound, Lane, reply
 from arriero.gateway.library.asking import Chorus, fetch_each, outcomes_of, relay
-from arriero.gateway.library.errand import Errand
+from arriero.gateway.library.errand import JSON, NDJSON, Errand
 from arriero.gateway.library.late import Late
 from arriero.gateway.library.outcomes import failure, failure_where_present
 from arriero.gateway.library.placed import Placed
-from arriero.gateway.library.targets import Entries, first_well, holders, home_of, managing, named
+from arriero.gateway.library.targets import Entries, first_well, holders, home_of, managing, named, unusable
 from arriero.gateway.library.tee import Tee
 from arriero.gateway.roster import Roster
 from arriero.routing.fleet import State
-from arriero.routing.names import Offer
+from arriero.routing.names import Offer, key_of, listed_name
 
 SEEN_SECONDS = 2.0
 """How long a client waits at most until the listings show what it has done; the asking goes on behind."""
@@ -91,7 +92,7 @@ class Library:
             if not lane.gone:
                 raise
             task.uncancel()
-            errand.error = ClientGone("the client closed the connection")
+            errand.error = errand.error or ClientGone("the client closed the connection")
         except Exception:
             errand.error = InternalError("a fault of arriero")  # the border above logs and tells it
             raise
@@ -120,6 +121,8 @@ class Library:
         if path.startswith(_BLOBS) and not _DIGEST.fullmatch(path.removeprefix(_BLOBS)):
             # Other text could be another path to the backend, or a query.
             raise BadRequest("invalid digest format")
+        if path == PULL and inbound.get(TARGETS) is None and self._pulled_already(errand):
+            return
         library = managing(view.entries, path)
         chosen = named(inbound.get(TARGETS), library)
         if path.startswith(_BLOBS):
@@ -163,6 +166,22 @@ class Library:
                 if errand.lane.started or not any(other.well for other in left.values()):
                     raise
                 errand.end()
+
+    def _pulled_already(self, errand: Errand) -> bool:
+        """Whether the model is one of a backend that manages none: there is nothing to pull. Many clients pull before
+        they ask, and want to see frames.
+        """
+        asked = READ[PULL](errand.inbound.body)
+        view = self._roster.view(errand.inbound.door.scope)
+        offers = view.names.models.get(key_of(asked.model), ())
+        if not offers or any(view.entries[offer.backend].backend.library for offer in offers):
+            return False
+        errand.model = asked.model
+        card = offers[0].card
+        frames = present(listed_name(card.id), card)
+        form, body = (NDJSON, b"".join(frames)) if asked.stream else (JSON, frames[-1].rstrip())
+        reply(errand.lane, 200, (form, *errand.marks), body)
+        return True
 
     async def _make(self, errand: Errand, asked: Asked) -> None:
         names = tuple(errand.targets)
@@ -251,11 +270,13 @@ class Library:
         if path == COPY and same_name(asked.model, asked.destination):
             reply(errand.lane, 200, errand.marks, b"")  # as Ollama has it, whether the model is there or not
             return
-        offers = await self._offers(errand, asked.model)
-        held = holders(path, asked.model, offers, library, chosen)
+        held = unusable(asked.model, chosen or library) if path == DELETE else {}
+        if not held:
+            offers = await self._offers(errand, asked.model)
+            held = {n: offer.card.id for n, offer in holders(path, asked.model, offers, library, chosen).items()}
         errand.go_to({name: library[name] for name in held})
         away = {name: entry for name, entry in errand.targets.items() if entry.state is State.OFFLINE}
-        bodies = {name: renamed(path, body, offer.card.id) for name, offer in held.items() if name not in away}
+        bodies = {name: renamed(path, body, id) for name, id in held.items() if name not in away}
         answers = outcomes_of(await fetch_each(errand, bodies))
         outcomes = {name: _offline(away[name].error) if name in away else answers[name] for name in held}
         error = failure_where_present(DONE[path], outcomes, missing(path, asked.model))

@@ -12,11 +12,12 @@ from arriero.routing.names import Offer, key_of
 Entries: TypeAlias = Mapping[str, Entry]
 
 UNSUPPORTED = (
-    "no configured backend manages models: {path} needs a backend of kind ollama. "
-    "For the embedded engine, put *.gguf files into its models directory"
+    "no configured backend manages models: {path} needs one of kind ollama, or of kind engine whose store is not "
+    "read_only"
 )
 ELSEWHERE = (
-    "'{model}' is on {names} only, where models are not managed: {path} needs a backend of kind ollama that has it"
+    "'{model}' is on {names} only, where models are not managed: {path} needs a backend of kind ollama or engine that "
+    "has it"
 )
 
 EVERY = "*"
@@ -88,6 +89,15 @@ def holders(
     if not found:
         raise ModelNotFound(model, f"{missing(path, model)} on {', '.join(chosen or ())}, but on {', '.join(held)}")
     return found
+
+
+def unusable(model: str, library: Entries) -> Mapping[str, str]:
+    """Who has a model of this name that cannot be used, and its id there: nobody lists it, and still it may go."""
+    key = key_of(model)
+    found = {
+        name: next((id for id in entry.backend.broken if key_of(id) == key), None) for name, entry in library.items()
+    }
+    return {name: id for name, id in found.items() if id is not None}
 
 
 def _one(library: Entries, name: str) -> Entries:
