@@ -41,8 +41,8 @@ CASES = (
 class Effort:
     """How much is measured. Streams send a chunk each `pace_us`; all loops end by count or by `limit_seconds`.
 
-    `decisions` of each kind are made, `lists` of thousands of models are read after each start; none of them, and no
-    `chaos`, leave their rows out.
+    `decisions` of each kind are made, `lists` of thousands of models are read after each start, the engine says so many
+    `tokens`, blobs have so many MiB; none of them, and no `chaos`, leave their rows out.
     """
 
     rounds: int
@@ -57,10 +57,12 @@ class Effort:
     decisions: int = 0
     chaos: Plan | None = None
     lists: int = 0
+    tokens: int = 0
+    blob_mib: int = 0
 
 
-FULL = Effort(3, 30_000, 16, 50, 600, 5_000, 5, 1_000, 30.0, 1_600, chaos.FULL, 20)
-QUICK = Effort(1, 4_000, 16, 50, 200, 5_000, 1, 200, 10.0, 400, chaos.SHORT, 5)
+FULL = Effort(3, 30_000, 16, 50, 600, 5_000, 5, 1_000, 30.0, 1_600, chaos.FULL, 20, 2_000, 2_048)
+QUICK = Effort(1, 4_000, 16, 50, 200, 5_000, 1, 200, 10.0, 400, chaos.SHORT, 5, 500, 256)
 TINY = Effort(1, 50, 4, 5, 10, 5_000, 0, 0, 5.0)
 
 

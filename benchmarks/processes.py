@@ -94,24 +94,29 @@ def tree(pid: int) -> list[int]:
 
 def cpu_seconds(pid: int) -> float:
     """User and system time of a process tree so far."""
-    total = 0.0
-    for member in tree(pid):
-        with suppress(OSError):
-            tasks = [(task / "schedstat").read_text() for task in (PROC / str(member) / "task").iterdir()]
-            if all(not text.startswith("0 ") for text in tasks):
-                # Nanoseconds on the CPU, thread by thread: the scheduler's own sum, where the kernel keeps it.
-                total += sum(int(text.split()[0]) for text in tasks) / 1e9
-                continue
-            # Behind the command's closing parenthesis: state is field 3, utime 14, stime 15.
-            fields = (PROC / str(member) / "stat").read_text().rpartition(")")[2].split()
-            total += (int(fields[11]) + int(fields[12])) / _TICK
-    return total
+    return sum(own_cpu_seconds(member) for member in tree(pid))
+
+
+def own_cpu_seconds(pid: int) -> float:
+    """User and system time of one process so far, without its children; 0 where it is gone."""
+    with suppress(OSError):
+        tasks = [(task / "schedstat").read_text() for task in (PROC / str(pid) / "task").iterdir()]
+        if all(not text.startswith("0 ") for text in tasks):
+            # Nanoseconds on the CPU, thread by thread: the scheduler's own sum, where the kernel keeps it.
+            return sum(int(text.split()[0]) for text in tasks) / 1e9
+        # Behind the command's closing parenthesis: state is field 3, utime 14, stime 15.
+        fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICK
+    return 0.0
 
 
 def rss_mib(pid: int) -> float:
     """Resident memory of a process tree; what two of its processes share counts twice."""
-    pages = 0
-    for member in tree(pid):
-        with suppress(OSError):
-            pages += int((PROC / str(member) / "statm").read_text().split()[1])
-    return pages * _PAGE / 2**20
+    return sum(own_rss_mib(member) for member in tree(pid))
+
+
+def own_rss_mib(pid: int) -> float:
+    """Resident memory of one process, without its children; 0 where it is gone."""
+    with suppress(OSError):
+        return int((PROC / str(pid) / "statm").read_text().split()[1]) * _PAGE / 2**20
+    return 0.0

@@ -172,7 +172,11 @@ def arriero(backend_port: int, *, module: str = "arriero") -> Iterator[Peer]:
 
 @contextmanager
 def serving(
-    backends: list[dict[str, object]] | list[dict[str, str]], *, log: Path, module: str = "arriero"
+    backends: list[dict[str, object]] | list[dict[str, str]],
+    *,
+    log: Path,
+    module: str = "arriero",
+    cpu: int | None = PROXY_CPU,
 ) -> Iterator[Peer]:
     """`arriero serve` on a port of its own with these backends, and nothing of this machine's configuration."""
     port = free_port()
@@ -185,7 +189,7 @@ def serving(
     env["PYTHONPATH"] = str(HERE.parent)  # a module may be the benchmark's own
     command = [sys.executable, "-m", module, "serve", "--config", str(config)]
     try:
-        with running(command, log=log, port=port, cpu=PROXY_CPU, env=env, cwd=home) as process:
+        with running(command, log=log, port=port, cpu=cpu, env=env, cwd=home) as process:
             yield Peer("arriero", process.pid, port)
     finally:
         config.unlink(missing_ok=True)

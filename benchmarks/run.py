@@ -16,7 +16,7 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import chaos, counting, decisions, listing, machine, rig
+from benchmarks import blobs, chaos, counting, decisions, engine_costs, listing, machine, rig
 from benchmarks.asking import Verdict
 from benchmarks.cases import (
     CASES,
@@ -41,6 +41,13 @@ CATALOG_GOAL_MIB = 20.0
 LEFT_ALONE_GOAL_SECONDS = 1.0
 COUNTING_GOAL_US = 5.0
 LIST_GOAL_MS = 30.0
+TOKEN_GOAL_US = 60.0
+READY_GOAL_MS = 150.0
+HEADER_GOAL_MS = 60.0
+HEADER_GOAL_MIB = 10.0
+BLOB_GOAL = 1 / 0.7
+"""Of the time that the other one takes: 70 % of its speed."""
+BLOB_GOAL_MIB = 20.0
 
 MAX_ODD = 20
 """Of the requests that went wrong, so many are shown."""
@@ -131,6 +138,39 @@ def first_answer(effort: Effort) -> list[Row]:
     return [Row("start to first answer (built-in model)", "s", seconds, None, START_GOAL_SECONDS)]
 
 
+def engine(effort: Effort) -> list[Row]:
+    """The rows of the embedded engine: what the gateway adds to a token, a model's start, a large file's header."""
+    if not effort.tokens:
+        return []
+    found = engine_costs.tokens(rig.RUN, effort.tokens, effort.rounds)
+    header = engine_costs.header(rig.RUN, 5)
+    whole = engine_costs.header(rig.RUN, 2, whole_arrays=True)
+    ready = engine_costs.ready_seconds(max(3, effort.starts)) * 1e3
+    return [
+        *(Row(f"engine token, {one.path}", "us CPU", one.us, goal=TOKEN_GOAL_US) for one in found),
+        Row("engine process ready (built-in model)", "ms", ready, goal=READY_GOAL_MS),
+        Row("header of 128,000 tokens", "ms", header.ms, goal=HEADER_GOAL_MS),
+        Row("  and in memory", "MiB", header.mib, goal=HEADER_GOAL_MIB),
+        Row("  with all of its arrays", "ms", whole.ms),
+        Row("  and in memory", "MiB", whole.mib),
+    ]
+
+
+def large_blobs(effort: Effort) -> list[Row]:
+    """The rows of a large blob that is uploaded and pulled. What is beside it is not nginx."""
+    if not effort.blob_mib or blobs.missing():
+        return []
+    rows: list[Row] = []
+    for name, moved in zip(("upload", "pull"), blobs.run(rig.RUN, effort.blob_mib, effort.rounds), strict=True):
+        other = {"upload": "dd", "pull": "curl"}[name]
+        rows += [
+            Row(f"{name} of {effort.blob_mib:,} MiB, beside {other}", "s", moved.ours, moved.theirs, BLOB_GOAL),
+            Row(f"  beside {other} and openssl dgst", "s", moved.ours, moved.hashed),
+            Row("  memory grows by", "MiB", moved.grown_mib, goal=BLOB_GOAL_MIB),
+        ]
+    return rows
+
+
 def large_fleet(effort: Effort) -> list[Row]:
     """The rows of decisions in a large fleet, by how many backends have the model: the dearest policy counts."""
     if not effort.decisions:
@@ -209,6 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rig.build()
     try:
         rows = compare(effort) + counted(effort) + first_answer(effort) + long_lists(effort) + large_fleet(effort)
+        rows += engine(effort) + large_blobs(effort)
         played, odd = killed_backends(effort)
         rows += played
     except (NotStarted, Wrong) as error:

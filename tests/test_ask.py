@@ -29,6 +29,11 @@ class Closed(io.StringIO):
         raise BrokenPipeError
 
 
+class Full(io.StringIO):
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+
 def message(content: str = "", thinking: str = "", done: bool = False) -> dict[str, object]:
     said = {"role": "assistant", "content": content} | ({"thinking": thinking} if thinking else {})
     return {"model": "m", "message": said, "done": done}
@@ -95,6 +100,7 @@ def test_dimming_ends_with_an_answer_that_breaks_off() -> None:
         ),
         (Answer(b"<html>", 502), "", "arriero: status 502 (Bad Gateway); is this an Ollama API?\n"),
         (Answer(ndjson(message("He"), {"error": "it broke"})), "He\n", "arriero: it broke\n"),
+        (Answer(b'{"error":"a\\u001b[2Jb"}', 400), "", "arriero: a\ufffd[2Jb\n"),
         (Answer(ndjson(message("He"))), "He\n", "arriero: the answer was cut off\n"),
         (Answer(b""), "", "arriero: the answer was cut off\n"),
         (Answer(b"<html>\n"), "", "arriero: the answer is not in the form of /api/chat\n"),
@@ -139,3 +145,8 @@ def test_ctrl_c_ends_the_line() -> None:
 
 def test_a_reader_that_goes_away() -> None:
     assert put(Answer(ndjson(message("He"), message(done=True))), Closed()) == (1, "", "")
+
+
+def test_a_full_disk_below_the_output() -> None:
+    told = "arriero: the output cannot be written: No space left on device\n"
+    assert put(Answer(ndjson(message("He"), message(done=True))), Full()) == (1, "", told)

@@ -26,6 +26,15 @@ def test_the_whole() -> None:
     )
 
 
+def test_notes_stand_between_the_table_and_what_to_try() -> None:
+    notes = ["Store ~/m: 1 model, 5 B", "  cannot be used: [b]\x1b[2J: " + "x " * 150 + "end"]
+    assert render_start([HERE], [LOCAL], notes, color=False).splitlines()[2:-1] == [
+        "local    engine  this machine  ready  1: arriero-demo:latest",
+        "Store ~/m: 1 model, 5 B",
+        "  cannot be used: [b]\ufffd[2J: " + "x " * 150 + "end",
+    ]
+
+
 @pytest.mark.parametrize(
     ("addresses", "first"),
     [
@@ -42,6 +51,10 @@ def test_who_is_reached_from_here_alone_says_no_more(addresses: tuple[Address, .
     [
         ([Address("0.0.0.0", 80)], "http://127.0.0.1:80 and port 80 of every other address of this machine"),
         ([Address("::", 80)], "http://127.0.0.1:80 and port 80 of every other address of this machine"),
+        (
+            [Address("0.0.0.0", 80), Address("::", 80)],
+            "http://127.0.0.1:80 and port 80 of every other address of this machine",
+        ),
         ([HERE, Address("10.0.0.9", 80)], "http://127.0.0.1:11434, http://10.0.0.9:80"),
         ([Address("gpu1", 80)], "http://gpu1:80"),
     ],

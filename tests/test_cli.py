@@ -15,8 +15,9 @@ import pytest
 import typer
 
 from arriero import __version__
-from arriero.cli import _client_url, app
+from arriero.cli import _client_url, _is_here, app
 from support.answering import Answer, answering, ndjson
+from support.engine import needs_engine
 
 SECRET = "MARKER5ECRET"
 
@@ -36,7 +37,7 @@ def test_the_version(tmp_path: Path) -> None:
 
 
 def test_help_names_the_commands_and_the_flags(tmp_path: Path) -> None:
-    assert {"serve", "check", "ask"} <= set(re.findall(r"\w+", run(tmp_path, "--help").stdout))
+    assert {"serve", "check", "ask", "pull", "scripted"} <= set(re.findall(r"\w+", run(tmp_path, "--help").stdout))
     text = run(tmp_path, "serve", "--help").stdout
     for flag in ("--config", "--host", "--port", "--api-key", "--base-url", "--capabilities", "-c", "--models", "-m"):
         assert flag in text
@@ -347,6 +348,38 @@ def test_scripted_on_a_port_in_use(tmp_path: Path) -> None:
 )
 def test_where_a_client_goes(text: str, url: str) -> None:
     assert _client_url(text) == url
+
+
+@pytest.mark.parametrize(
+    ("text", "here"),
+    [
+        ("", True),
+        ("localhost", True),
+        ("0.0.0.0:1", True),
+        ("[::]:1", True),
+        ("127.1.2.3:1", True),
+        ("gpu1:11434", False),
+        ("10.0.0.5", False),
+        ("https://127.example.com", False),
+    ],
+)
+def test_whether_a_client_stays_on_this_machine(text: str, here: bool) -> None:
+    assert _is_here(_client_url(text)) is here
+
+
+@needs_engine
+def test_check_tells_what_the_stores_hold(tmp_path: Path) -> None:
+    (tmp_path / ".ollama" / "models" / "manifests" / "registry.ollama.ai").mkdir(parents=True)
+    (tmp_path / ".arriero" / "models").mkdir(parents=True)
+    for letter in "abcd":
+        (tmp_path / ".arriero" / "models" / f"{letter}.gguf").write_bytes(b"none")
+    shown = run(tmp_path, "check", env={"ARRIERO_DISCOVER": "false"}).stdout.splitlines()
+    assert shown[shown.index("Store ~/.arriero/models: empty") :] == [
+        "Store ~/.arriero/models: empty",
+        *(f"  cannot be used: {letter}:latest: not a GGUF file" for letter in "abcd"),
+        "Ollama's models in ~/.ollama/models are not served; to do so:  "
+        "ARRIERO_READ_ONLY=1 arriero serve --models-dir ~/.ollama/models",
+    ]
 
 
 # ---- the start ------------------------------------------------------------------------------------------------------

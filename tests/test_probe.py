@@ -3,6 +3,7 @@ from pathlib import Path
 from arriero.config import Config, EngineConfig, OllamaConfig
 from arriero.config.backends import OpenAIConfig
 from arriero.config.members import Host
+from arriero.holdings import Holdings
 from arriero.probe import ProbeResult, probe
 from support.answering import Answer, answering
 
@@ -43,7 +44,7 @@ def test_models_that_the_operator_names_are_told_with_the_others() -> None:
 
 def test_an_engine_without_models(tmp_path: Path) -> None:
     engine = EngineConfig(name="e", models_dir=tmp_path, demo_model=False)
-    assert probe(Config(backends=(engine,))) == [ProbeResult("e", "engine", "this machine")]
+    assert probe(Config(backends=(engine,))) == [ProbeResult("e", "engine", "this machine", store=Holdings(tmp_path))]
 
 
 def test_each_backend_behind_a_name_is_asked() -> None:

@@ -3,15 +3,13 @@
 A plain client of `/api/chat`: it knows nothing of the rest of arriero.
 """
 
-import http.client
-import json
-from typing import Any, NamedTuple, TextIO
-from urllib.parse import urlsplit
+from typing import NamedTuple, TextIO
 
-_CONNECT_SECONDS = 5.0
+from arriero.calling import INTERRUPTED, CallError, Refused, call
+
+CHAT_PATH = "/api/chat"
+_WHAT_IS_THERE = "\n  The models that are there:  arriero check, or GET /api/tags"
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
-INTERRUPTED = 130
-"""The exit status after Ctrl-C, as shells have it."""
 
 
 class Question(NamedTuple):
@@ -23,15 +21,11 @@ class Question(NamedTuple):
     system: str | None = None
     key: str | None = None
 
-    def body(self) -> bytes:
+    def body(self) -> dict[str, object]:
         """The request of `/api/chat`."""
         system = [{"role": "system", "content": self.system}] if self.system else []
         messages = [*system, {"role": "user", "content": self.prompt}]
-        return json.dumps({"model": self.model, "messages": messages, "stream": True}).encode()
-
-
-class AskError(Exception):
-    """What to tell the user; one or two lines."""
+        return {"model": self.model, "messages": messages, "stream": True}
 
 
 def ask(question: Question, out: TextIO, err: TextIO) -> int:
@@ -39,15 +33,19 @@ def ask(question: Question, out: TextIO, err: TextIO) -> int:
     writer = _Writer(out)
     try:
         _exchange(question, writer)
-    except AskError as error:
+    except CallError as error:
         writer.end()
-        err.write(f"arriero: {error}\n")
+        hint = _WHAT_IS_THERE if isinstance(error, Refused) and error.status == 404 else ""
+        err.write(f"arriero: {error}{hint}\n")
         return 1
     except KeyboardInterrupt:
         writer.end()
         return INTERRUPTED
     except BrokenPipeError:
         return 1  # nobody reads the answer any more
+    except OSError as error:  # what goes wrong with the wire has a name by now
+        err.write(f"arriero: the output cannot be written: {error.strerror or error}\n")
+        return 1
     writer.end()
     return 0
 
@@ -90,65 +88,11 @@ class _Writer:
 
 
 def _exchange(question: Question, writer: _Writer) -> None:
-    parts = urlsplit(question.url)
-    connector = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = connector(parts.hostname or "127.0.0.1", parts.port, timeout=_CONNECT_SECONDS)
-    headers = {"Content-Type": "application/json"} | (
-        {"Authorization": f"Bearer {question.key}"} if question.key else {}
-    )
-    try:
-        try:
-            connection.connect()
-        except OSError as error:
-            why = error.strerror or "no answer"
-            raise AskError(
-                f"nothing listens at {question.url} ({why}).\n  Start arriero in another terminal:  arriero serve"
-            ) from None
-        if connection.sock is not None:
-            connection.sock.settimeout(None)  # a model that is loaded first may take minutes to its first word
-        connection.request("POST", f"{parts.path}/api/chat", question.body(), headers)
-        answer = connection.getresponse()
-        if answer.status != 200:
-            raise AskError(_refusal(answer))
-        _stream(answer, writer)
-    except BrokenPipeError:
-        raise
-    except (OSError, http.client.HTTPException) as error:
-        raise AskError(f"the connection to {question.url} broke ({type(error).__name__})") from None
-    finally:
-        connection.close()
-
-
-def _stream(answer: http.client.HTTPResponse, writer: _Writer) -> None:
-    while line := answer.readline():
-        if not line.strip():
-            continue
-        chunk = _object(line)
-        if chunk is None:
-            raise AskError("the answer is not in the form of /api/chat")
-        if "error" in chunk:
-            raise AskError(str(chunk["error"]))
+    for chunk in call(question.url, CHAT_PATH, question.body(), question.key):
         message = chunk.get("message")
         if isinstance(message, dict):
             writer.write(str(message.get("thinking") or ""), thinking=True)
             writer.write(str(message.get("content") or ""), thinking=False)
         if chunk.get("done"):
             return
-    raise AskError("the answer was cut off")
-
-
-def _refusal(answer: http.client.HTTPResponse) -> str:
-    said = _object(answer.read(65536))
-    text = said.get("error") if said else None
-    if isinstance(text, str):
-        hint = "\n  The models that are there:  arriero check, or GET /api/tags" if answer.status == 404 else ""
-        return text + hint
-    return f"status {answer.status} ({answer.reason}); is this an Ollama API?"
-
-
-def _object(data: bytes) -> dict[str, Any] | None:
-    try:
-        value = json.loads(data)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
+    raise CallError("the answer was cut off")

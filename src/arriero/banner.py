@@ -10,6 +10,7 @@ from typing import NamedTuple
 from arriero import __version__
 from arriero.backends.engine import DEMO_ID
 from arriero.config import Address
+from arriero.telling import printable
 
 READY = "ready"
 """The state of a backend that answers."""
@@ -64,8 +65,12 @@ def curl_line(address: Address, model: str) -> str:
     return f"curl {base_url(address)}/api/chat -d '{text}'"
 
 
-def render_start(addresses: Sequence[Address], backends: Sequence[BackendLine], *, color: bool) -> str:
-    """The text to print: addresses (with their real ports, never 0), table, the line to try. Ends with a line feed."""
+def render_start(
+    addresses: Sequence[Address], backends: Sequence[BackendLine], notes: Sequence[str] = (), *, color: bool
+) -> str:
+    """The text to print: addresses (with their real ports, never 0), table, notes, the line to try. Ends with a line
+    feed.
+    """
     # Only who prints it pays for rich.
     from rich.console import Console
     from rich.markup import escape
@@ -74,7 +79,7 @@ def render_start(addresses: Sequence[Address], backends: Sequence[BackendLine], 
     out = io.StringIO()
     # A fixed width: a table row is one line, and the terminal may fold it as it likes.
     console = Console(file=out, highlight=False, soft_wrap=True, force_terminal=color, no_color=not color, width=200)
-    places = ", ".join(_place(address) for address in addresses)
+    places = ", ".join(dict.fromkeys(_place(address) for address in addresses))
     console.print(f"[bold]arriero {__version__}[/bold] listens on [bold]{escape(places)}[/bold]")
     if not all(_is_loopback(address.host) for address in addresses):
         console.print(OPEN)
@@ -88,6 +93,8 @@ def render_start(addresses: Sequence[Address], backends: Sequence[BackendLine], 
         console.print(table)
     else:
         console.print("No backend is there. Name one:  arriero serve --base-url URL, or a file: arriero.yaml")
+    for note in notes:
+        console.print(escape(printable(note)))
     text = re.sub(r" +((?:\x1b\[[0-9;]*m)*)$", r"\1", out.getvalue(), flags=re.MULTILINE)
     if (model := model_to_try(backends)) is not None and addresses:
         text += f"Try:  {curl_line(addresses[0], model)}\n"
@@ -106,11 +113,6 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False  # a name: of whom, only the system knows
-
-
-def printable(text: str) -> str:
-    """Without control characters: a backend's words must not steer the terminal."""
-    return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
 def _models(names: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""The command line: `arriero serve | check | ask | scripted`.
+"""The command line: `arriero serve | check | ask | pull | scripted`.
 
 Only here does the process's environment enter. What a command does lives elsewhere, and is imported when it is needed:
 the start of `serve` is the time until the first answer.
@@ -8,8 +8,10 @@ import os
 import sys
 from collections.abc import Sequence
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
+from urllib.parse import urlsplit
 
 import typer
 
@@ -17,6 +19,9 @@ from arriero import __version__
 from arriero.config import ConfigError, Flags, Loaded, load
 from arriero.config.environment import Variables
 from arriero.config.values import parse_ollama_host
+
+if TYPE_CHECKING:
+    from arriero.pull import Here
 
 app = typer.Typer(
     name="arriero",
@@ -194,6 +199,26 @@ def ask(
 
 
 @app.command()
+def pull(
+    model: Annotated[str, typer.Argument(help="Name of the model, as in `llama3.2:1b` or `hf.co/name/repository`.")],
+    insecure: Annotated[bool, typer.Option("--insecure", help="Ask the registry over plain HTTP.")] = False,
+    host: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Where arriero runs, as in OLLAMA_HOST.")] = None,
+) -> None:
+    """Pull a model from its registry, and show what comes.
+
+    A running arriero does it; where none runs on this machine, it comes into the store that this configuration names.
+    """
+    from arriero.pull import Wish
+    from arriero.pull import pull as fetch
+
+    url = _client_url(host or _listening())
+    wish = Wish(url, model, insecure, os.environ.get("OLLAMA_API_KEY") or None, host)
+    # Who has named another machine wants the model there.
+    here = partial(_here, model, insecure) if not host and _is_here(url) else None
+    raise typer.Exit(fetch(wish, sys.stdout, sys.stderr, here))
+
+
+@app.command()
 def scripted(
     script: Annotated[Path | None, typer.Option(metavar="FILE", help="What it plays (YAML or JSON).")] = None,
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
@@ -210,6 +235,15 @@ def scripted(
     failure = run(tell, script=script, host=host, port=port, socket_path=socket, name=name)
     if failure is not None:
         _fail(failure)
+
+
+def _here(model: str, insecure: bool) -> "Here":
+    from arriero.compose import pull_here
+    from arriero.telling import place
+
+    loaded = _load(Flags())
+    way = pull_here(loaded.config, loaded.environ, model, insecure)
+    return way._replace(where=place(Path(way.where), _home()))
 
 
 # ---- loading -------------------------------------------------------------------------------------------------------
@@ -261,6 +295,15 @@ def _client_url(text: str) -> str:
     return f"{parsed.scheme}://{host}:{port}{parsed.path.rstrip('/')}"
 
 
+def _is_here(url: str) -> bool:
+    """Whether an address is surely one of this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 # ---- printing ------------------------------------------------------------------------------------------------------
 
 
@@ -286,6 +329,7 @@ def _print_settings(loaded: Loaded, everything: bool) -> None:
 
 def _print_backends(loaded: Loaded) -> bool:
     """Ask every backend and print what it says. False if one does not answer, or there is none."""
+    from arriero.holdings import lines_of
     from arriero.probe import probe
 
     if not loaded.config.backends:
@@ -301,6 +345,10 @@ def _print_backends(loaded: Loaded) -> bool:
         lines.append((result.name, result.kind, result.where, state, models))
     print()
     _print_table(("backend", "kind", "where", "state", "models"), lines)
+    stores = [result.store for result in results if result.store is not None]
+    beside_ollama = any(result.kind == "ollama" and result.error is None for result in results)
+    for note in lines_of(stores, _home(), beside_ollama=beside_ollama, most=None):
+        print(note)
     return all(result.error is None for result in results)
 
 
@@ -309,7 +357,7 @@ def _print_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from arriero.banner import printable
+    from arriero.telling import printable
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for heading in head:

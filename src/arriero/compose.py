@@ -4,13 +4,21 @@ The rooms below know no configuration; here each section becomes the frozen valu
 """
 
 import asyncio  # noqa: TID251 - backends are built beside the loop that serves
+import platform
 import time  # noqa: TID251 - the composition root says when it all began
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from arriero import __version__
 from arriero.backends.base import Backend
-from arriero.backends.http.call import Timeouts
+from arriero.backends.http.call import Call, Timeouts
+from arriero.backends.http.proxy import ProxySettings
 from arriero.backends.remote import Ollama, OpenAI, RemoteSettings
+from arriero.canonical.requests import FOREVER
 from arriero.config import (
     BackendModels,
     Config,
@@ -43,10 +51,15 @@ from arriero.routing.sticky import Sessions
 from arriero.server import surface
 from arriero.server.access import Access, is_loopback, own_names
 from arriero.server.app import App, Limits, Settled
-from arriero.server.catalog import Catalog
+from arriero.server.catalog import OLLAMA_VERSION, Catalog
 from arriero.server.olla.ui import Audience
 from arriero.server.providers.shapes import Terms
 from arriero.server.rates import RateRule
+
+if TYPE_CHECKING:
+    from arriero.backends.engine.model import ModelFile
+    from arriero.backends.engine.registry.session import Registries
+    from arriero.pull import Here
 
 DIALECTS: Mapping[str, Dialect] = {"ollama": ollama.DIALECT, "openai": openai.DIALECT}
 
@@ -54,6 +67,9 @@ LOCAL_CHECKS = (5.0, 30.0)
 """Seconds between two looks at a backend of this machine, and how long one may take."""
 
 USER_AGENT = f"arriero/{__version__}"
+
+PULLS_AS = f"ollama/{OLLAMA_VERSION} ({platform.machine()} {platform.system().lower()}) {USER_AGENT}"
+"""Some registries look at the version in it, and refuse models to one that is too old for them."""
 
 
 NOTHING: Mapping[str, str] = {}
@@ -252,11 +268,13 @@ def build_backend(config: Config, backend: BackendConfig, environ: Mapping[str, 
             case OpenAIConfig():
                 return OpenAI(_remote(config, backend))
             case EngineConfig():
-                from arriero.backends.engine.backend import EngineBackend  # only who has an engine pays for it
+                # Only who has an engine pays for it.
+                from arriero.backends.engine.backend import EngineBackend
+                from arriero.backends.engine.store.store import Store
 
                 return EngineBackend(
                     backend.name,
-                    models_dir=backend.models_dir.expanduser(),
+                    store=Store(backend.models_dir.expanduser(), read_only=backend.read_only, prune=backend.prune),
                     demo_model=backend.demo_model,
                     keep_alive=backend.keep_alive,
                     max_loaded=backend.max_loaded,
@@ -264,8 +282,10 @@ def build_backend(config: Config, backend: BackendConfig, environ: Mapping[str, 
                     context_length=backend.context_length,
                     max_queue=backend.max_queue,
                     threads=backend.threads,
+                    load_seconds=backend.load_timeout or FOREVER,
                     environment=environ,
                     timeouts=_timeouts(config, backend),
+                    registries=partial(_registries, config.proxy.settings, environ),
                 )
             case ScriptedConfig():
                 from arriero.backends.scripted import Scripted
@@ -273,6 +293,48 @@ def build_backend(config: Config, backend: BackendConfig, environ: Mapping[str, 
                 return Scripted(backend.name, script=backend.script, timeouts=_timeouts(config, backend))
     except ValueError as error:
         raise ArrieroError(f"backend {backend.name}: {error}") from None
+
+
+def pull_here(config: Config, environ: Mapping[str, str], model: str, insecure: bool) -> "Here":
+    """A way to pull a model into the store of the first engine that may be written. Raises `ArrieroError`."""
+    from arriero.backends.engine.library.operations import Operations
+    from arriero.backends.engine.models import Models
+    from arriero.backends.engine.store.store import Store
+    from arriero.pull import PULL_PATH, Here
+
+    engine = next((one for one in config.backends if isinstance(one, EngineConfig) and not one.read_only), None)
+    if engine is None:
+        raise ArrieroError(
+            "no backend of kind engine is configured whose store may be written (read_only is its setting)"
+        )
+    root = engine.models_dir.expanduser()
+
+    async def run(report: Callable[[Mapping[str, Any]], None]) -> None:
+        store = Store(root, prune=engine.prune)
+        models, reached = Models(store), _registries(config.proxy.settings, environ)
+
+        async def find(name: str) -> "ModelFile | None":
+            return (await asyncio.to_thread(models.scan)).find(name)
+
+        body = msgspec.json.encode({"model": model, "insecure": insecure})
+        operations = Operations(store, reached, find)
+        job = operations.read(Call("POST", PULL_PATH, (), body))
+        try:
+            await job.run(lambda frame: report(msgspec.to_builtins(frame)))
+        finally:
+            await operations.close()
+
+    return Here(str(root), run)
+
+
+def _registries(proxy: ProxySettings, environ: Mapping[str, str]) -> "Registries":
+    """The way to model registries, with the key that Ollama keeps in this home, where there is one."""
+    from arriero.backends.engine.registry.session import Registries
+    from arriero.backends.engine.registry.signing import read_signer
+
+    home = environ.get("HOME")
+    signer = read_signer(Path(home) / ".ollama" / "id_ed25519") if home else None
+    return Registries(user_agent=PULLS_AS, proxy=proxy, signer=signer)
 
 
 def _remote(config: Config, backend: OllamaConfig | OpenAIConfig) -> RemoteSettings:

@@ -8,6 +8,7 @@ from arriero.config import BackendConfig, Config
 from arriero.config.members import Host, address_of, host_of, hosts_of, present
 from arriero.discovery import Resolve, look_up, resolve
 from arriero.errors import ArrieroError
+from arriero.holdings import Holdings, holdings_of
 
 PROBE_SECONDS = 10.0
 """How long a backend may take that has no `check_timeout`."""
@@ -15,7 +16,7 @@ PROBE_SECONDS = 10.0
 
 class ProbeResult(NamedTuple):
     """What one backend said. `error` is a sentence, `None` if it answered; `models` are its ids, and behind them those
-    that the operator has named.
+    that the operator has named. `store` is what an engine's holds.
     """
 
     name: str
@@ -23,6 +24,7 @@ class ProbeResult(NamedTuple):
     where: str
     models: tuple[str, ...] = ()
     error: str | None = None
+    store: Holdings | None = None
 
 
 def probe(config: Config, by: Resolve = resolve) -> list[ProbeResult]:
@@ -67,6 +69,7 @@ async def _ask(config: Config, backend: BackendConfig) -> ProbeResult:
     try:
         async with asyncio.timeout(seconds):
             cards = await reached.list_models()
+        store = holdings_of(reached)
     except ArrieroError as error:
         return ProbeResult(backend.name, backend.kind, where, error=error.message)
     except TimeoutError:
@@ -74,4 +77,5 @@ async def _ask(config: Config, backend: BackendConfig) -> ProbeResult:
     finally:
         await reached.close()
     named = getattr(backend, "extra_models", ())
-    return ProbeResult(backend.name, backend.kind, where, tuple(dict.fromkeys((*(card.id for card in cards), *named))))
+    models = tuple(dict.fromkeys((*(card.id for card in cards), *named)))
+    return ProbeResult(backend.name, backend.kind, where, models, store=store)

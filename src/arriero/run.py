@@ -13,21 +13,27 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from math import ceil
+from pathlib import Path
 
 import uvicorn
 
 from arriero import logs
-from arriero.banner import READY, BackendLine, render_start
+from arriero.banner import READY, BackendLine, base_url, render_start
 from arriero.canonical.catalog import Capability, ModelCard
 from arriero.config import Address, Loaded
+from arriero.config.environment import DEFAULT, ENVIRONMENT
 from arriero.errors import ArrieroError
 from arriero.gateway.entry import Entry
 from arriero.gateway.roster import Roster
+from arriero.holdings import holdings_of, home_of, lines_of
 from arriero.reload import Running
 from arriero.routing.fleet import State
 from arriero.server.fastlane import FastProtocol, protocol_for
 
 KEEP_ALIVE_SECONDS = 75
+
+USUAL = "127.0.0.1:11434"
+"""Where commands look for an arriero that nobody tells of."""
 
 CUT_TURNS = 10
 """Turns of the loop within which a connection that was cut has told so."""
@@ -110,7 +116,9 @@ class _Server(uvicorn.Server):
             gc.freeze()
             addresses = list(dict.fromkeys(_bound(sock) for sock in sockets or []))
             lines = _lines(self._app.roster)
-            sys.stdout.write(render_start(addresses, lines, color=sys.stdout.isatty()))
+            host = _named(self._running.loaded, addresses[0]) if addresses else None
+            notes = _notes(self._app.roster, home_of(self._running.loaded.environ), host)
+            sys.stdout.write(render_start(addresses, lines, notes, color=sys.stdout.isatty()))
             sys.stdout.flush()
 
     async def on_tick(self, counter: int) -> bool:
@@ -195,6 +203,25 @@ def _lines(roster: Roster) -> list[BackendLine]:
     for offer in roster.names.offers:
         models.setdefault(offer.backend, []).append(offer.card)
     return [_line(entry, models.get(name, ())) for name, entry in roster.entries.items()]
+
+
+def _named(loaded: Loaded, address: Address) -> str | None:
+    """The address that other commands have to be told; `None` where they find it by themselves.
+
+    They do if it is the usual one or the environment's; a flag they do not know, nor the file of another folder.
+    """
+    where = base_url(address).removeprefix("http://")
+    origins = {loaded.origin(f"server.{setting}").kind for setting in ("host", "port", "listen")}
+    return None if where == USUAL or origins <= {DEFAULT.kind, ENVIRONMENT} else where
+
+
+def _notes(roster: Roster, home: Path | None, host: str | None) -> list[str]:
+    """What the stores hold, as far as they have been looked into."""
+    entries = roster.entries.values()
+    looked = [entry.backend for entry in entries if entry.state is not State.UNKNOWN and entry.error is None]
+    stores = [store for backend in looked if (store := holdings_of(backend)) is not None]
+    beside_ollama = any(backend.kind == "ollama" for backend in looked)
+    return lines_of(stores, home, beside_ollama=beside_ollama, host=host)
 
 
 def _line(entry: Entry, cards: Sequence[ModelCard]) -> BackendLine:

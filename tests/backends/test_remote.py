@@ -163,7 +163,7 @@ async def test_the_models_of_an_ollama_server() -> None:
 async def test_loading_on_an_ollama_server() -> None:
     async with ollama() as (server, backend):
         for keep_alive in (None, 0.0, 90.5, float("inf")):
-            await backend.load("tiny", keep_alive)
+            await backend.load(Want("tiny"), keep_alive)
         assert [received.body for received in server.requests] == [
             b'{"model":"tiny","keep_alive":null}',
             b'{"model":"tiny","keep_alive":0.0}',
@@ -180,7 +180,7 @@ async def test_the_models_of_an_openai_server() -> None:
         assert (other.id, other.capabilities) == ("org/other:1b", None)
         assert await backend.show(tiny, False) == ModelDetail(card=tiny)
         assert await backend.list_loaded() == ()
-        await backend.load("tiny", 0)
+        await backend.load(Want("tiny"), 0)
         assert [(received.method, received.path) for received in server.requests] == [("GET", "/v1/models")]
 
 

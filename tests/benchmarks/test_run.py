@@ -1,15 +1,18 @@
 """The benchmark runs and reports every row; what the numbers are is for people to judge."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks import rig
-from benchmarks.cases import CASES
-from benchmarks.run import Row, main, table
+from benchmarks import blobs, rig
+from benchmarks.cases import CASES, TINY
+from benchmarks.run import Row, engine, large_blobs, main, table
+from support.engine import needs_engine
 
 LACKING = rig.missing()
+LACKING_MORE = [*LACKING, *blobs.missing()]
 
 
 @pytest.mark.skipif(bool(LACKING), reason=f"this machine lacks {', '.join(LACKING)}")
@@ -28,6 +31,32 @@ def test_every_row_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str
     ]
     assert all(row["name"] in printed for row in found["rows"])
     assert set(found["machine"]) == {"cpu", "cores", "kernel", "python"}
+
+
+@needs_engine
+@pytest.mark.skipif(bool(LACKING_MORE), reason=f"this machine lacks {', '.join(LACKING_MORE)}")
+def test_the_rows_of_the_engine_and_of_blobs() -> None:
+    rig.build()
+    try:
+        rows = engine(replace(TINY, tokens=40)) + large_blobs(replace(TINY, blob_mib=8))
+    finally:
+        rig.clear()
+    assert [(row.name, row.unit) for row in rows] == [
+        ("engine token, /api/chat", "us CPU"),
+        ("engine token, /v1/chat/completions", "us CPU"),
+        ("engine process ready (built-in model)", "ms"),
+        ("header of 128,000 tokens", "ms"),
+        ("  and in memory", "MiB"),
+        ("  with all of its arrays", "ms"),
+        ("  and in memory", "MiB"),
+        ("upload of 8 MiB, beside dd", "s"),
+        ("  beside dd and openssl dgst", "s"),
+        ("  memory grows by", "MiB"),
+        ("pull of 8 MiB, beside curl", "s"),
+        ("  beside curl and openssl dgst", "s"),
+        ("  memory grows by", "MiB"),
+    ]
+    assert all(row.ours >= 0 for row in rows)
 
 
 def test_the_table() -> None:

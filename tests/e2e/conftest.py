@@ -68,6 +68,7 @@ def engine(shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pr
         "name": "local",
         "kind": "engine",
         "models_dir": shelf,
+        "read_only": True,
         "demo_model": False,
         "max_loaded": 9,
         "num_parallel": 2,

@@ -4,14 +4,15 @@ import json
 from dataclasses import replace
 
 import pytest
+from msgspec import Raw
 
 from arriero.backends.remote import Ollama, OpenAI, RemoteSettings
-from arriero.canonical.requests import ChatRequest, Message, Text
+from arriero.canonical.requests import ChatRequest, CompletionRequest, Message, Text
 from arriero.compose import DIALECTS
 from arriero.dialects.profiles import profile_of
 from arriero.errors import NotImplementedHere
 from arriero.filters.rules import NO_CHANGES, Changes
-from arriero.gateway.plan import Plan, driver_for, relayed, transcoded
+from arriero.gateway.plan import Plan, driver_for, relayed, rendering, transcoded
 from arriero.wire.splice import NotAnObject
 
 OLLAMA, OPENAI = DIALECTS["ollama"], DIALECTS["openai"]
@@ -19,6 +20,7 @@ SERVER = Ollama(RemoteSettings(name="o", url="http://h:1", profile=profile_of("o
 NATIVE = Ollama(RemoteSettings(name="n", url="http://h:1", profile=profile_of("ollama"), openai_api=False))
 VENDOR = OpenAI(RemoteSettings(name="v", url="http://h:1/v1", profile=profile_of("generic")))
 CHAT, V1_CHAT = OLLAMA.by_path["/api/chat"], OPENAI.by_path["/v1/chat/completions"]
+NOW = 1_767_319_445_000_000_000
 BODY = b'{"model":"Tiny","n":1.0}'
 
 
@@ -85,3 +87,20 @@ def test_a_dialect_without_the_operation_says_so() -> None:
     mute = {**DIALECTS, "openai": replace(OPENAI, drivers={})}
     with pytest.raises(NotImplementedHere, match="v has no way to do what was asked in the openai dialect"):
         driver_for(OLLAMA, mute, VENDOR, REQUEST)
+
+
+def test_a_template_becomes_text_where_text_is_continued() -> None:
+    """Known of some servers; others get the conversation, and a server of the same dialect its own words."""
+    template = ChatRequest(model="m", messages=REQUEST.messages, extra={"template": Raw(b'"> {{ .Prompt }}"')},
+                           dialect="ollama")  # fmt: skip
+    llama = OpenAI(RemoteSettings(name="l", url="http://h:1/v1", profile=profile_of("llama-server")))
+    render = rendering(OLLAMA.by_path["/api/generate"], OLLAMA, llama, template, NOW)
+    assert render is not None
+    assert render() == CompletionRequest(model="m", prompt="> hi", dialect="ollama")
+    for endpoint, own, backend in (
+        (OLLAMA.by_path["/api/generate"], OLLAMA, VENDOR),
+        (OLLAMA.by_path["/api/generate"], OLLAMA, SERVER),
+        (CHAT, OLLAMA, llama),
+        (V1_CHAT, OPENAI, llama),
+    ):
+        assert rendering(endpoint, own, backend, template, NOW) is None

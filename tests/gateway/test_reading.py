@@ -4,12 +4,14 @@ from typing import Any
 
 import pytest
 
-from arriero.canonical.catalog import Capability, ModelCard
-from arriero.canonical.requests import ChatRequest, EmbedRequest
+from arriero.canonical.catalog import Capability, Defaults, ModelCard
+from arriero.canonical.requests import ChatRequest, EmbedRequest, Sampling
 from arriero.compose import DIALECTS
 from arriero.dialects.base import Endpoint
+from arriero.dialects.ollama.memory import MARK
 from arriero.errors import ArrieroError, BadRequest
-from arriero.filters.rules import NO_CHANGES, Rule
+from arriero.filters.defaults import furnish
+from arriero.filters.rules import NO_CHANGES, Changes, Clamp, Rule
 from arriero.gateway.reading import Misread, Reading
 from arriero.routing.names import Offer
 from arriero.routing.needs import Needs
@@ -130,6 +132,47 @@ def test_a_closer_look_where_a_backend_could_read_other_keys() -> None:
         read.look_closer()
         read.look_closer()
         assert read.odd is odd
+
+
+def test_what_arriero_wrote_for_itself_no_backend_may_get() -> None:
+    talked = b'{"model":"m","prompt":"hi","context":[ %d, 5]}' % MARK
+    for body, path, odd in (
+        (talked, "/api/generate", True),
+        (b'{"model":"m","prompt":"hi","context":[1,2]}', "/api/generate", False),
+        (talked, "/api/chat", False),
+        (talked, "/v1/chat/completions", False),
+    ):
+        read, endpoint = reading(body, path)
+        read.model()
+        read.look_closer()
+        assert (read.odd, endpoint.decoded) == (odd, 0)
+
+
+LLAMA = Defaults(sampling=Sampling(temperature=0.5, top_k=7), system="be a llama", runner={"num_ctx": 9})
+
+
+def test_a_model_brings_things_along() -> None:
+    read, _ = reading(b'{"model":"m","options":{"top_k":1},' + HI + b"}")
+    offer = Offer("one", ModelCard(id="m", defaults=LLAMA))
+    assert read.furnished(Offer("two", ModelCard(id="m"))) is read.request
+    furnished = read.furnished(offer)
+    assert furnished == furnish(read.request, LLAMA) != read.request
+    assert read.changes((), offer, "m") == Changes({"temperature": 0.5})
+    read.replace(furnished)
+    assert read.furnished(offer) is furnished, "once is enough"
+
+
+def test_rules_see_what_the_model_brings_along() -> None:
+    read, _ = reading(b'{"model":"m",' + HI + b"}")
+    offer = Offer("one", ModelCard(id="m", defaults=LLAMA))
+    rule = Rule(defaults={"temperature": 1.0, "seed": 1}, clamps={"top_k": Clamp(max=3)})
+    assert read.changes((rule,), offer, "m") == Changes({"temperature": 0.5, "top_k": 3, "seed": 1})
+    assert read.changes((Rule(strip=frozenset({"top_k"})),), offer, "m") == Changes(
+        {"temperature": 0.5}, frozenset({"top_k"})
+    )
+    assert read.changes((Rule(models=("other",), force={"seed": 1}),), offer, "m") == Changes(
+        {"temperature": 0.5, "top_k": 7}
+    )
 
 
 def test_what_it_needs_is_read_once_and_again_when_it_is_said_otherwise() -> None:

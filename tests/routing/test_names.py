@@ -108,6 +108,7 @@ ALIASES = {
         # Ollama's long form, and its word for what is not of its cloud.
         ("registry.ollama.ai/library/gemma3:12b", "gpu2=gemma3:12b"),
         ("library/gemma3:12b", "gpu2=gemma3:12b"),
+        ("https://registry.ollama.ai/library/gemma3:12b", "gpu2=gemma3:12b"),
         ("registry.ollama.ai/deepseek/r1:free", "router=deepseek/r1:free"),
         ("Gemma3:12b:local", "gpu2=gemma3:12b"),
         ("library/own:latest:local", "lab=localhost:5000/own"),

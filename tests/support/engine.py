@@ -4,7 +4,7 @@ import asyncio
 import importlib.util
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,9 @@ import pytest
 
 from arriero.backends.engine import child
 from arriero.backends.engine.machine import Machine
+from arriero.backends.engine.model import ModelFile
+from arriero.backends.engine.models import Models
+from arriero.backends.engine.store.store import Store
 from arriero.backends.http.call import Call, Head, Upstream
 from arriero.backends.http.pool import Pool
 from arriero.errors import BackendError
@@ -107,6 +110,11 @@ async def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> No
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
+
+
+def models_in(directory: Path) -> Mapping[str, ModelFile]:
+    """The usable models of a directory, by name."""
+    return Models(Store(directory)).scan().models
 
 
 def engine_processes(parent: int | None = None) -> list[int]:

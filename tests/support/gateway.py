@@ -7,9 +7,12 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+from msgspec.structs import replace
+
 from arriero.backends.base import Backend
 from arriero.backends.http.call import Headers, Timeouts
 from arriero.backends.remote import Ollama, OpenAI, RemoteSettings
+from arriero.canonical.catalog import Defaults, ModelCard
 from arriero.compose import DIALECTS
 from arriero.dialects.profiles import profile_of
 from arriero.gateway.entry import Seat
@@ -48,6 +51,7 @@ class Played:
     """A backend of a kind that lists one model and then plays its answers in turn, the last one for ever.
 
     `seen` holds the (request line, head, body) of every call but those for the models it has, and has `loaded`.
+    `defaults` are what its models bring along, by their ids.
     """
 
     def __init__(self, kind: str, *answers: Answer, name: str | None = None, models: bytes | None = None) -> None:
@@ -55,6 +59,7 @@ class Played:
         self.name = name or kind
         self._answers = list(answers)
         self._models = models
+        self.defaults: dict[str, Defaults] = {}
         self.loaded = b'{"models":[]}'
         self.plays_loaded = False  # whether questions for the loaded models take an answer like every other call
         self.seen: list[tuple[str, dict[str, str], bytes]] = []
@@ -165,12 +170,23 @@ def _backend(played: Played, url: str, timeouts: Timeouts | None) -> Backend:
         return Ollama(
             RemoteSettings(name=played.name, url=url, profile=profile_of("ollama"), timeouts=timeouts or Timeouts())
         )
-    return OpenAI(
-        RemoteSettings(
-            name=played.name,
-            url=url + "/v1",
-            profile=profile_of("generic"),
-            api_key="sk-secret",
-            timeouts=timeouts or Timeouts(),
-        )
+    settings = RemoteSettings(
+        name=played.name,
+        url=url + "/v1",
+        profile=profile_of("generic"),
+        api_key="sk-secret",
+        timeouts=timeouts or Timeouts(),
     )
+    return Furnished(settings, played.defaults) if played.defaults else OpenAI(settings)
+
+
+class Furnished(OpenAI):
+    """Models that bring things along, as the engine's do."""
+
+    def __init__(self, settings: RemoteSettings, defaults: dict[str, Defaults]) -> None:
+        super().__init__(settings)
+        self._defaults = defaults
+
+    async def list_models(self) -> tuple[ModelCard, ...]:
+        cards = await super().list_models()
+        return tuple(replace(card, defaults=self._defaults.get(card.id)) for card in cards)

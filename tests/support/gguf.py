@@ -82,14 +82,17 @@ def random_llama(
     pooling: Pooling | None = None,
     context_length: int = 2048,
     block_count: int | None = None,
-    template: str = PLAIN_TEMPLATE,
+    template: str | None = PLAIN_TEMPLATE,
     repeated_token: bool = False,
     special: Sequence[str] = SPECIAL,
+    part: tuple[int, int] | None = None,
+    numbers: Mapping[str, int] | None = None,
 ) -> Path:
     """A llama with random weights, 64 wide and two layers deep: 243 KB, about 10,000 tokens a second of no meaning.
 
-    `pooling` makes it an embedding model. `block_count` other than its two layers, and `repeated_token`, make it a file
-    that llama.cpp aborts on. The last three of `special` are end of text, start of turn, end of turn.
+    `pooling` makes it an embedding model; no `template` one that only continues texts. `block_count` other than its two
+    layers, and `repeated_token`, make it a file that llama.cpp aborts on. `part` has it say that it is that part, from
+    0, of so many. The last three of `special` are end of text, start of turn, end of turn. `numbers` are further keys.
     """
     width, layers, heads, inner = 64, 2, 4, 128
     tokens = [_BYTE_LETTERS[byte] for byte in range(256)]
@@ -120,6 +123,11 @@ def random_llama(
         heads=heads,
     )
     _write_vocabulary(writer, tokens, kinds, merges, template)
+    if part is not None:
+        writer.add_uint16("split.no", part[0])
+        writer.add_uint16("split.count", part[1])
+    for key, number in (numbers or {}).items():
+        writer.add_uint32(key, number)
     if pooling is not None:
         writer.add_pooling_type(gguf.PoolingType[pooling.upper()])
 
@@ -144,9 +152,15 @@ def random_llama(
 
 
 def scripted(
-    path: Path, script: str | Sequence[str], *, template: str = QWEN_TEMPLATE, context_length: int = 4096
+    path: Path,
+    script: str | Sequence[str],
+    *,
+    template: str = QWEN_TEMPLATE,
+    context_length: int = 4096,
+    endless: bool = False,
 ) -> Path:
-    """A model that always says `script` and stops, at every temperature, through the real engine.
+    """A model that always says `script` and stops, at every temperature, through the real engine. An `endless` one says
+    it again and again until its context is full.
 
     A list of texts is one token each, as far as tokens may be: a text of one byte, or one that was there before, is
     joined with its successor. A single text is cut at its words. The trick: embeddings are one-hot, the layers are
@@ -168,7 +182,7 @@ def scripted(
         state[first + index] = 0
         state[first + index, index + 1] = 1
         follows[first + index, index] = 10
-    follows[tokens.index("<|im_end|>"), len(pieces)] = 10
+    follows[first if endless else tokens.index("<|im_end|>"), len(pieces)] = 10
 
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("Scripted")
@@ -184,6 +198,66 @@ def scripted(
         writer.add_tensor(f"blk.0.{name}.weight", np.zeros((width, width), np.float16))
     for name, shape in (("ffn_gate", (64, width)), ("ffn_up", (64, width)), ("ffn_down", (width, 64))):
         writer.add_tensor(f"blk.0.{name}.weight", np.zeros(shape, np.float16))
+    return _finish(writer, path)
+
+
+def projector(path: Path, *, width: int = 64) -> Path:
+    """Eyes for `random_llama`, of random weights: two layers for pictures of 28 by 28, which become four tokens."""
+    inner, patches = 32, 4
+    writer = gguf.GGUFWriter(path, "clip")
+    writer.add_type("mmproj")
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
+    writer.add_clip_has_vision_encoder(True)
+    writer.add_clip_projector_type("mlp")
+    writer.add_vision_image_size(28)
+    writer.add_vision_patch_size(14)
+    writer.add_vision_embedding_length(inner)
+    writer.add_vision_feed_forward_length(2 * inner)
+    writer.add_vision_block_count(2)
+    writer.add_vision_head_count(2)
+    writer.add_vision_attention_layernorm_eps(1e-5)
+    writer.add_vision_image_mean([0.5, 0.5, 0.5])
+    writer.add_vision_image_std([0.5, 0.5, 0.5])
+    writer.add_vision_projection_dim(width)
+    writer.add_bool("clip.use_gelu", True)
+    dice = np.random.default_rng(3)
+
+    def random(name: str, *shape: int) -> None:
+        writer.add_tensor(name, (dice.standard_normal(shape) * 0.2).astype(np.float32))
+
+    def layer(name: str, rows: int, columns: int) -> None:
+        random(f"{name}.weight", rows, columns)
+        random(f"{name}.bias", rows)
+
+    random("v.patch_embd.weight", inner, 3, 14, 14)
+    random("v.class_embd", inner)
+    random("v.position_embd.weight", patches + 1, inner)
+    for norm in ("v.pre_ln", *(f"v.blk.{block}.{name}" for block in range(2) for name in ("ln1", "ln2"))):
+        random(f"{norm}.weight", inner)
+        random(f"{norm}.bias", inner)
+    for block in range(2):
+        for name in ("attn_q", "attn_k", "attn_v", "attn_out"):
+            layer(f"v.blk.{block}.{name}", inner, inner)
+        layer(f"v.blk.{block}.ffn_up", 2 * inner, inner)
+        layer(f"v.blk.{block}.ffn_down", inner, 2 * inner)
+    layer("mm.0", width, inner)
+    layer("mm.2", width, width)
+    return _finish(writer, path)
+
+
+def adapter(path: Path, *, seed: int = 5) -> Path:
+    """A LoRA adapter for `random_llama`, strong enough to change what it says."""
+    width, rank = 64, 4
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", 8.0)
+    dice = np.random.default_rng(seed)
+    for block in range(2):
+        for name in ("attn_q", "attn_output"):
+            for part, shape in (("a", (rank, width)), ("b", (width, rank))):
+                values = (dice.standard_normal(shape) * 0.5).astype(np.float32)
+                writer.add_tensor(f"blk.{block}.{name}.weight.lora_{part}", values)
     return _finish(writer, path)
 
 
@@ -346,7 +420,7 @@ def _write_shape(
 
 
 def _write_vocabulary(
-    writer: gguf.GGUFWriter, tokens: list[str], kinds: list[Any], merges: list[str], template: str
+    writer: gguf.GGUFWriter, tokens: list[str], kinds: list[Any], merges: list[str], template: str | None
 ) -> None:
     writer.add_vocab_size(len(tokens))
     writer.add_tokenizer_model("gpt2")
@@ -359,7 +433,8 @@ def _write_vocabulary(
         writer.add_eos_token_id(tokens.index("<|im_end|>"))
         writer.add_pad_token_id(tokens.index("<|endoftext|>"))
     writer.add_add_bos_token(False)
-    writer.add_chat_template(template)
+    if template is not None:
+        writer.add_chat_template(template)
 
 
 def _ones(width: int) -> npt.NDArray[np.float32]:

@@ -11,9 +11,38 @@ from msgspec import Struct
 from arriero.backends.http.call import Call, Head, Headers, Receiver, Rendered, Upstream
 from arriero.backends.http.pool import Pool
 from arriero.canonical.catalog import LoadedModel, ModelCard, ModelDetail
-from arriero.canonical.requests import EmbedRequest
+from arriero.canonical.requests import Request, Scalar
 from arriero.dialects.quirks import Profile
 from arriero.errors import BackendError
+
+
+class Tuning(Struct, frozen=True):
+    """How a model is to be loaded, where somebody says: threads, tokens in one batch, whether to map the file."""
+
+    threads: int | None = None
+    batch: int | None = None
+    mmap: bool | None = None
+
+    @classmethod
+    def asked(cls, runner: Mapping[str, Scalar]) -> "Tuning":
+        """Out of load-time options by Ollama's names. 0 and below leave the choice to the backend."""
+        mmap = runner.get("use_mmap")
+        return cls(
+            whole(runner.get("num_thread")), whole(runner.get("num_batch")), None if mmap is None else bool(mmap)
+        )
+
+    def over(self, usual: "Tuning") -> "Tuning":
+        """This, and `usual` where it says nothing."""
+        return Tuning(
+            usual.threads if self.threads is None else self.threads,
+            usual.batch if self.batch is None else self.batch,
+            usual.mmap if self.mmap is None else self.mmap,
+        )
+
+
+def whole(value: object) -> int | None:
+    """A number of things, where it is one."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
 class Want(Struct, frozen=True):
@@ -22,23 +51,24 @@ class Want(Struct, frozen=True):
     model: str
     context_length: int | None = None
     embedding: bool = False
+    tuning: Tuning = Tuning()
 
 
 class Place(Protocol):
     """Where one request goes, held from `Backend.reach` to `release`.
 
     `model` is the model's name there. `release` takes the `keep_alive` in seconds (`None`: the backend's default) and
-    is called exactly once. `diagnose` says why a request that was cut here was cut, where the place knows more than the
-    socket does.
+    is called exactly once. `fit` gives the request as it can be sent here, the same object where nothing has to change;
+    it raises `BadRequest` for what the place cannot take. `diagnose` says why a request that was cut here was
+    cut, where the place knows more than the socket does.
     """
 
-    # `fit` cuts inputs to the context where the place can count tokens; it raises `BadRequest` where they may not be.
     pool: Pool
     model: str
 
     def release(self, keep_alive: float | None) -> None: ...
 
-    async def fit(self, request: EmbedRequest) -> EmbedRequest: ...
+    async def fit(self, request: Request) -> Request: ...
 
     async def diagnose(self) -> BackendError | None: ...
 
@@ -125,7 +155,7 @@ class Backend(Protocol):
         """Who carries library operations; asked only of those whose `library` is true."""
         ...
 
-    async def load(self, model: str, keep_alive: float | None) -> None:
+    async def load(self, want: Want, keep_alive: float | None) -> None:
         """Bring a model into memory, where the backend has such a thing; `keep_alive` 0 takes it out."""
         ...
 

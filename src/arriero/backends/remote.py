@@ -21,7 +21,7 @@ from arriero.backends.http.origin import Origin, query_of, tls_context
 from arriero.backends.http.pool import Pool
 from arriero.backends.http.proxy import ProxySettings, choose_proxy
 from arriero.canonical.catalog import LoadedModel, ModelCard, ModelDetail
-from arriero.canonical.requests import EmbedRequest
+from arriero.canonical.requests import Request
 from arriero.dialects import backend_errors
 from arriero.dialects.ollama import catalog as ollama_catalog
 from arriero.dialects.openai import catalog as openai_catalog
@@ -73,8 +73,8 @@ class FixedPlace:
     def release(self, keep_alive: float | None) -> None:
         """Nothing is held."""
 
-    async def fit(self, request: EmbedRequest) -> EmbedRequest:
-        """Only the server can count its tokens."""
+    async def fit(self, request: Request) -> Request:
+        """Only the server knows what it takes."""
         return request
 
     async def diagnose(self) -> BackendError | None:
@@ -164,7 +164,7 @@ class Remote:
         """The server itself."""
         return self.pool
 
-    async def load(self, model: str, keep_alive: float | None) -> None:
+    async def load(self, want: Want, keep_alive: float | None) -> None:
         """Nothing to do: the server loads by itself when it is asked."""
 
     async def list_loaded(self) -> tuple[LoadedModel, ...]:
@@ -360,10 +360,10 @@ class Ollama(Remote):
         body = msgspec.json.encode({"model": card.id, "verbose": verbose})
         return ollama_catalog.read_show(await self.ask("POST", "/api/show", body), card.id)
 
-    async def load(self, model: str, keep_alive: float | None) -> None:
+    async def load(self, want: Want, keep_alive: float | None) -> None:
         """A request without a prompt; only where the client's own could not be relayed."""
         seconds = None if keep_alive is None else -1 if keep_alive == float("inf") else keep_alive
-        await self.ask("POST", "/api/generate", msgspec.json.encode({"model": model, "keep_alive": seconds}))
+        await self.ask("POST", "/api/generate", msgspec.json.encode({"model": want.model, "keep_alive": seconds}))
 
 
 def _absent(message: str, error: BackendError) -> BackendRefused:

@@ -7,9 +7,12 @@ Cards hold nothing that could hold them again, so the garbage collector passes t
 of thousands.
 """
 
+from collections.abc import Mapping
 from enum import Enum
 
 from msgspec import Raw, Struct
+
+from arriero.canonical.requests import Message, Sampling, Scalar
 
 
 class Capability(Enum):
@@ -25,13 +28,25 @@ class Capability(Enum):
     AUDIO = "audio"
 
 
+class Defaults(Struct, frozen=True, kw_only=True):
+    """What a model brings along for requests that do not say it themselves: knobs, load-time options by Ollama's names,
+    a system text, and the beginning of every conversation.
+    """
+
+    sampling: Sampling = Sampling()
+    runner: Mapping[str, Scalar] = {}
+    system: str | None = None
+    messages: tuple[Message, ...] = ()
+
+
 class ModelCard(Struct, frozen=True, kw_only=True, gc=False):
     """One model on one backend. `id` is the backend's own word for it; sizes are bytes, `modified_at` unix seconds.
 
     `capabilities` is `None` when nobody said; an empty set never occurs. Prices are US dollars for a million tokens.
     `native` is the backend's own JSON of the entry where its dialect is the client's too, so that a listing can pass on
     what the card has no field for. `beyond` is a JSON object: what a vendor's list in the OpenAI dialect tells besides
-    id, time and owner, for listings in that dialect.
+    id, time and owner, for listings in that dialect. `defaults` are for arriero to fill in; a backend that fills in its
+    model's own tells none.
     """
 
     id: str
@@ -55,6 +70,7 @@ class ModelCard(Struct, frozen=True, kw_only=True, gc=False):
     output_price: float | None = None
     native: Raw | None = None
     beyond: Raw | None = None
+    defaults: Defaults | None = None
 
 
 class LoadedModel(Struct, frozen=True, kw_only=True, gc=False):
@@ -69,15 +85,27 @@ class LoadedModel(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class ModelDetail(Struct, frozen=True, kw_only=True):
-    """What `/api/show` tells beyond the card. `info` is GGUF-like metadata, in order; long arrays are `None`."""
+    """What `/api/show` tells beyond the card. `info` is GGUF-like metadata, in order; long arrays are `None`.
+
+    `template` is one that a Modelfile can set, `chat_template` the one in the model's own file, for where there is no
+    other. `messages` are role and content. `projector` is the metadata of the file that reads images. `stored`: what
+    is not told here is not there, and nothing is made up for it.
+    """
 
     card: ModelCard
     info: dict[str, object] = {}
     template: str | None = None
+    chat_template: str | None = None
     system: str | None = None
     parameters: dict[str, object] = {}
-    license: str | None = None
+    messages: tuple[tuple[str, str], ...] = ()
+    licenses: tuple[str, ...] = ()
+    renderer: str | None = None
+    parser: str | None = None
+    requires: str | None = None
+    projector: dict[str, object] | None = None
     tensors: tuple[tuple[str, str, tuple[int, ...]], ...] = ()
+    stored: bool = False
 
 
 class Listed(Struct, frozen=True):

@@ -124,10 +124,12 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     """A conversation to continue. Without messages it only loads the model (or unloads it, with `keep_alive` 0).
 
     `keep_alive` is in seconds, `FOREVER` for no end. `runner` holds load-time options by Ollama's names (`num_ctx`).
+    `continues`: the client gave the conversation so far, be it empty, so that none of the model's own comes before it.
     """
 
     model: str
     messages: tuple[Message, ...] = ()
+    continues: bool = False
     tools: tuple[Tool, ...] = ()
     tool_choice: Raw | None = None
     parallel_tool_calls: bool | None = None

@@ -97,6 +97,9 @@ class Endpoint:
     client must be told before anything is sent: it raises `UnsupportedCapability` where the card says that the model
     cannot do it (an unknown capability set lets everything pass). `encoder` is `None` where the route never streams.
     `not_found` says an unknown model in the route's own words; it raises `BadRequest` for what is no name at all.
+    `own_mark`: bytes that stand in every request with something that only arriero can read, which no backend of the
+    same dialect may get. `render` is for requests that bring a prompt template along: told whether the backend speaks
+    the dialect, it gives a function that makes plain text on a day (`YYYY-MM-DD`) and may take long, else `None`.
     """
 
     operation: Operation
@@ -110,6 +113,8 @@ class Endpoint:
     whole_type: bytes = b"application/json"
     stream_type: bytes = b"application/json"
     not_found: Callable[[str], ModelNotFound] = ModelNotFound
+    own_mark: bytes = b""
+    render: Callable[[Request, bool], Callable[[str], Request] | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

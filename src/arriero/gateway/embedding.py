@@ -34,9 +34,9 @@ async def embed(
 ) -> tuple[Embeddings, tuple[str, ...]]:
     """The vectors of every input, in order, and the names of the knobs that were dropped. Raises `ArrieroError`.
 
-    `profile` is the backend's: how many inputs it takes at once, and who speaks in its errors.
+    The request has been fitted to the place. `profile` is the backend's: how many inputs it takes at once, and who
+    speaks in its errors.
     """
-    request = await place.fit(request)
     parts: list[Embeddings] = []
     dropped: tuple[str, ...] = ()
     for start in range(0, len(request.inputs), profile.embed_batch):

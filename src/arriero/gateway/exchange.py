@@ -17,7 +17,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from arriero.backends.base import Backend, Place
+from arriero.backends.base import Backend, Place, Want
 from arriero.backends.http.astray import is_page, is_plain
 from arriero.backends.http.call import Call, Head
 from arriero.canonical.events import Answer, Embeddings, Finished, Reason
@@ -37,6 +37,7 @@ from arriero.errors import (
     NoBackend,
     UsageRefused,
 )
+from arriero.filters.defaults import speaks
 from arriero.filters.rules import Rule, apply
 from arriero.gateway import heads
 from arriero.gateway.answering import Answering, owned, read_error
@@ -48,12 +49,11 @@ from arriero.gateway.kinds import type_of
 from arriero.gateway.lane import Inbound, Lane
 from arriero.gateway.outcome import Outcome, report_attempt
 from arriero.gateway.pipes import Pipe, Relay, Renamed
-from arriero.gateway.plan import Plan, driver_for, relayed, transcoded
+from arriero.gateway.plan import Plan, driver_for, relayed, rendering, transcoded
 from arriero.gateway.reading import Misread, Reading
 from arriero.gateway.ready import Ready, is_load, want_of
 from arriero.gateway.roster import Roster
 from arriero.gateway.shorten import MAX_SHORTENINGS, shortened
-from arriero.routing.names import Offer
 from arriero.wire.splice import NotAnObject
 
 _EMBEDS = frozenset({Operation.EMBED, Operation.EMBEDDINGS})
@@ -282,9 +282,13 @@ class Exchange:
             reading.look_closer()
         # A silent backend answers overlong inputs with an error and ignores `dimensions`: its vectors are made here.
         relay = same and not reading.odd and not (backend.silent and self._endpoint.operation in _EMBEDS)
+        if (defaults := offer.card.defaults) is not None and relay:
+            # Knobs can be put into the bytes; what the model itself says in a conversation cannot.
+            relay = self._endpoint.operation is not Operation.CHAT or not speaks(defaults)
         # Where nothing needs the canonical request, it is never made.
         request = None if relay and not made and not backend.silent else reading.confirmed(outcome.model)
         if request is not None:
+            request = reading.furnished(offer)
             self._endpoint.check(request, offer.card)
             if reading.stream is not None:
                 self._answering.stream = reading.stream
@@ -297,11 +301,15 @@ class Exchange:
         attempt: Attempt | None = None
         error: ArrieroError | None = ClientGone(GONE)  # unless something else turns out
         try:
-            if not ready.relay and request is not None and await self._only_loads(request, backend, ready.offer):
+            if not ready.relay and request is not None and await self._only_loads(request, backend, ready.want):
                 error = None
                 return None
+            if (render := self._rendering(ready)) is not None:
+                ready = replace(ready, text=await asyncio.to_thread(render))
             place = await backend.reach(ready.want)
             self.outcome.backend_model = place.model
+            if request is not None and (fitted := await place.fit(request)) is not request:
+                ready, request = replace(ready, relay=False, request=fitted), fitted
             if not ready.relay and isinstance(request, EmbedRequest):
                 await self._embed(backend, place, request)
                 error = None
@@ -312,6 +320,10 @@ class Exchange:
         except (BackendBroken, BackendUnreachable) as raised:
             # A cut may be a crash, which takes a moment to be known; an answer of the backend's own is none.
             error = raised if place is None else await place.diagnose() or raised
+            raise error from None
+        except ModelNotFound:
+            # It went after it was listed: the client hears of it by the name that it typed.
+            error = self._endpoint.not_found(self.outcome.model or "")
             raise error from None
         except ArrieroError as raised:
             error = raised
@@ -352,6 +364,8 @@ class Exchange:
         if place is None or self._lane.gone:
             return False
         if not ready.relay and (isinstance(request, EmbedRequest) or is_load(request)):
+            return False
+        if self._rendering(ready) is not None:
             return False
         self.outcome.backend_model = place.model
         attempt, call = self._prepared(ready, place)
@@ -415,11 +429,11 @@ class Exchange:
         outcome.usage, outcome.first_byte_ns = attempt.usage, attempt.first_byte_ns
         outcome.received_bytes += attempt.received_bytes
 
-    async def _only_loads(self, request: Request, backend: Backend, offer: Offer) -> bool:
+    async def _only_loads(self, request: Request, backend: Backend, want: Want) -> bool:
         """Answers a request that asks for nothing but the model itself: no messages, no inputs."""
         if not is_load(request):
             return False
-        await backend.load(offer.card.id, request.keep_alive)
+        await backend.load(want, request.keep_alive)
         if isinstance(request, EmbedRequest):
             whole: Answer | Embeddings = Embeddings(())
         else:
@@ -434,6 +448,9 @@ class Exchange:
         driver, sent_ns = plan.driver, time_ns()
         self._answering.private = backend.private
         self.outcome.relayed, self.outcome.dropped = driver is None, plan.dropped
+        if (defaults := ready.offer.card.defaults) is not None:
+            # The model's own load-time options have done their work when it was loaded.
+            self.outcome.dropped = tuple(name for name in plan.dropped if name not in defaults.runner)
         self._head_at = None
         if self._shortenings:
             self.outcome.dropped += (CUT,)
@@ -444,7 +461,7 @@ class Exchange:
             if is_page(head):
                 return None
             if driver is not None:
-                request, profile = self._reading.request, backend.profile
+                request, profile = ready.request or self._reading.request, backend.profile
                 return self._answering.pipe(head, driver, request, sent_ns, profile=profile, hide=place.pool.hide)
             if not is_plain(head):
                 # Only its reader can see its end, and the name in it.
@@ -482,9 +499,16 @@ class Exchange:
                 )
             except NotAnObject:
                 pass  # the dialect can read it, but it is no text that can be edited: say it anew
-        request = apply(ready.request or self._reading.request, ready.made)
+        request = apply(ready.text or ready.request or self._reading.request, ready.made)
         dialect, driver = driver_for(self._dialect, self._dialects, backend, request)
         return transcoded(dialect, driver, request, backend, model=place.model)
+
+    def _rendering(self, ready: Ready) -> Callable[[], Request] | None:
+        """What makes text of a request that brings a prompt template along."""
+        if self._endpoint.render is None or ready.relay or ready.request is None:
+            return None
+        request, received_ns = apply(ready.request, ready.made), self._inbound.received_ns
+        return rendering(self._endpoint, self._dialect, ready.entry.backend, request, received_ns)
 
     async def _embed(self, backend: Backend, place: Place, request: EmbedRequest) -> None:
         dialect, driver = driver_for(self._dialect, self._dialects, backend, request)

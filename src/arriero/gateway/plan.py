@@ -1,6 +1,8 @@
 """What goes out to a backend: the client's own bytes, or the request said anew in a dialect that the backend speaks."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import date
+from functools import partial
 
 from msgspec import Struct
 
@@ -52,6 +54,23 @@ def transcoded(dialect: Dialect, driver: Driver, request: Request, backend: Back
     """The request said anew. Raises `UnsupportedContent` for content that the dialect has no place for."""
     outbound = driver.encode(request, Target(model, backend.profile))
     return Plan(backend.roots[dialect.name] + outbound.path, outbound.body, dialect, driver, outbound.dropped)
+
+
+def rendering(
+    endpoint: Endpoint, own: Dialect, backend: Backend, request: Request, received_ns: int
+) -> Callable[[], Request] | None:
+    """What makes plain text of a request with a prompt template of its own, where the backend continues text and cannot
+    apply it; `None` for every other request. Where nobody knows whether the backend continues text, the template is
+    dropped and named.
+
+    It takes as long as the template wants, within limits: call it in a thread. It raises `BadRequest` for a faulty
+    template. `received_ns` is unix nanoseconds: templates may print the date.
+    """
+    native = own.name in backend.roots
+    if endpoint.render is None or not (native or backend.profile.completion_schema is not None):
+        return None
+    render = endpoint.render(request, native)
+    return partial(render, date.fromtimestamp(received_ns / 1e9).isoformat()) if render is not None else None
 
 
 def driver_for(

@@ -3,6 +3,7 @@
 from arriero.canonical.requests import EmbedRequest, Request
 from arriero.dialects.base import Dialect, Endpoint
 from arriero.errors import BadRequest
+from arriero.filters.defaults import filled, furnish
 from arriero.filters.rules import NO_CHANGES, Changes, Rule, changes
 from arriero.gateway.lane import Inbound
 from arriero.routing.names import Offer
@@ -19,11 +20,11 @@ class Misread(Exception):
 
 
 class Reading:
-    """One request. `odd`: only the dialect's lenient rules can read the body, so that it cannot be relayed. `stream`:
-    what the client asked for, as far as is known by now; `None` until something said it.
+    """One request. `odd`: only the dialect's lenient rules, or arriero itself, can read the body, so that it cannot be
+    relayed. `stream`: what the client asked for, as far as is known by now; `None` until something said it.
     """
 
-    __slots__ = ("_decoded", "_dialect", "_endpoint", "_inbound", "_looked", "_needs", "odd", "stream")
+    __slots__ = ("_anew", "_decoded", "_dialect", "_endpoint", "_inbound", "_looked", "_needs", "odd", "stream")
 
     def __init__(self, inbound: Inbound, dialect: Dialect, endpoint: Endpoint) -> None:
         self._inbound = inbound
@@ -31,6 +32,7 @@ class Reading:
         self._endpoint = endpoint
         self._decoded: Request | None = None
         self._looked = False
+        self._anew = False
         self._needs: Needs | None = None
         self.odd = False
         self.stream: bool | None = None
@@ -59,8 +61,13 @@ class Reading:
         return self._decoded
 
     def replace(self, request: Request) -> None:
-        """Say this instead of what the client said."""
-        self._decoded, self._needs = request, None
+        """Say this instead of what the client said. What the model brings along is in it already."""
+        self._decoded, self._needs, self._anew = request, None, True
+
+    def furnished(self, offer: Offer) -> Request:
+        """The canonical request with what the model of the offer brings along."""
+        defaults = offer.card.defaults
+        return self.request if defaults is None or self._anew else furnish(self.request, defaults)
 
     @property
     def needs(self) -> Needs | None:
@@ -82,13 +89,23 @@ class Reading:
         return request
 
     def look_closer(self) -> None:
-        """A backend of the same dialect could read other keys than the peek did, where they come in another case."""
+        """A backend of the same dialect could read other keys than the peek did, where they come in another case; and
+        it cannot read what arriero wrote for itself.
+        """
         if self._dialect.folds_case and not self.odd and not self._looked:
             self._looked = True
-            self.odd = has_other_case(self._inbound.body, b'"model"', b'"stream"')
+            body, mark = self._inbound.body, self._endpoint.own_mark
+            self.odd = has_other_case(body, b'"model"', b'"stream"') or (mark != b"" and mark in body)
 
     def changes(self, rules: tuple[Rule, ...], offer: Offer, model: str) -> Changes:
-        """What the operator's rules change for this model."""
-        if not rules or not any(rule.covers(offer.card.id, model) for rule in rules):
-            return NO_CHANGES
-        return changes(rules, offer.card.id, self.request)
+        """What the operator's rules change for this model, and what the model itself brings along in knobs."""
+        covered = rules and any(rule.covers(offer.card.id, model) for rule in rules)
+        if offer.card.defaults is None:
+            return changes(rules, offer.card.id, self.request) if covered else NO_CHANGES
+        request = self.furnished(offer)
+        brought = filled(self.request, request)
+        if not covered:
+            return brought
+        made = changes(rules, offer.card.id, request)
+        kept = {name: value for name, value in brought.put.items() if name not in made.drop}
+        return Changes({**kept, **made.put}, made.drop)

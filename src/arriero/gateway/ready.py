@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from arriero.backends.base import Want
+from arriero.backends.base import Tuning, Want, whole
 from arriero.canonical.requests import ChatRequest, EmbedRequest, Request
 from arriero.filters.rules import Changes
 from arriero.gateway.entry import Entry
@@ -11,7 +11,7 @@ from arriero.routing.names import Offer
 
 class Ready(Struct, frozen=True):
     """An attempt that has been decided and looked through. `request` is `None` where nobody needed to decode it;
-    `started` is on the monotonic clock.
+    `started` is on the monotonic clock. `text` goes out in place of a request that brings a prompt template along.
     """
 
     offer: Offer
@@ -21,6 +21,7 @@ class Ready(Struct, frozen=True):
     made: Changes
     request: Request | None
     want: Want
+    text: Request | None = None
 
     @property
     def keep_alive(self) -> float | None:
@@ -40,9 +41,7 @@ def want_of(offer: Offer, request: Request | None) -> Want:
     """What a request needs of the place that runs it."""
     if request is None:
         return Want(offer.card.id)
-    asked = request.runner.get("num_ctx") if request.runner else None
-    return Want(
-        offer.card.id,
-        asked if isinstance(asked, int) and asked > 0 else None,
-        isinstance(request, EmbedRequest),
-    )
+    embeds = isinstance(request, EmbedRequest)
+    if not request.runner:
+        return Want(offer.card.id, None, embeds)
+    return Want(offer.card.id, whole(request.runner.get("num_ctx")), embeds, Tuning.asked(request.runner))

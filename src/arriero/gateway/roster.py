@@ -321,15 +321,19 @@ class Roster:
 
     async def _look_again(self, older_than: float) -> None:
         """Ask those whose list is older than this, for somebody who waits. Who did not answer last time is waited for a
-        moment only: one that hangs would hold up every question for a name that nobody has.
+        moment only: one that hangs would hold up every question for a name that nobody has. To look at this machine's
+        own disk costs nothing.
         """
         now = self.clock()
+        local: list[asyncio.Future[None]] = []
         well: list[asyncio.Future[None]] = []
         away: list[asyncio.Future[None]] = []
         for entry in self.entries.values():
-            if now - entry.asked >= older_than or entry.is_asked:
+            if entry.backend.curated:
+                local.append(self._checks.ask(entry))
+            elif now - entry.asked >= older_than or entry.is_asked:
                 (away if entry.state is State.OFFLINE else well).append(self._checks.ask(entry))
-        await asyncio.gather(_all(well), _all(away, START_SECONDS))
+        await asyncio.gather(_all(well), _all(away, START_SECONDS), _all(local, LOCAL_SECONDS))
 
     async def refresh_local(self) -> None:
         """Ask the backends that only list what lies on this machine: the answer costs nothing. A disk that does not

@@ -296,8 +296,8 @@ def forbidden(text: str) -> ModelForbidden:
 
 
 def _plain(key: str) -> str:
-    """The key without what only says where a model is from: Ollama's registry, its library, and `:local`."""
-    key = key_of(key.removesuffix(":local"))
+    """The key without what only says where a model is from: a scheme, Ollama's registry, its library, and `:local`."""
+    key = key_of(key.rpartition("://")[2].removesuffix(":local"))
     return key.removeprefix("registry.ollama.ai/").removeprefix("library/")
 
 

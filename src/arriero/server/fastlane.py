@@ -577,6 +577,8 @@ class FastProtocol(HttpToolsProtocol):
             if self.pipeline or cycle.response_started:
                 self.transport.abort()
                 return
+            cycle.disconnected = True  # what ASGI still has to say would come behind this answer
+            cycle.message_event.set()
         path = getattr(self, "url", b"").partition(b"?")[0].decode("latin-1")
         door = self.front.table.door_of(path)
         request_id = self.front.request_id(tuple(getattr(self, "headers", ())), door)

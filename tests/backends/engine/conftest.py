@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from arriero.backends.engine.engine import Engine
+from arriero.backends.engine.store.store import Store
 from support.engine import FakeMachine, engine_processes
 from support.gguf import QWEN_TEMPLATE, random_llama, scripted
 
@@ -51,7 +52,7 @@ async def make_engine(models: Path, sockets: Path) -> AsyncIterator[MakeEngine]:
 
     def make(**settings: Any) -> Engine:
         settings = {"demo_model": False, "threads": 1, "machine": FakeMachine(), **settings}
-        engine = Engine("local", models, environment={"XDG_RUNTIME_DIR": str(sockets)}, **settings)
+        engine = Engine("local", Store(models), environment={"XDG_RUNTIME_DIR": str(sockets)}, **settings)
         made.append(engine)
         return engine
 

@@ -1,4 +1,4 @@
-"""The engine as a backend: places, listings, and inputs that fit."""
+"""The engine as a backend: places, listings, loads."""
 
 import json
 from collections.abc import AsyncIterator
@@ -7,12 +7,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from arriero.backends.base import Backend, Want
+from arriero.backends.base import Backend, Tuning, Want
 from arriero.backends.engine.backend import EngineBackend
+from arriero.backends.engine.store.store import Store
 from arriero.backends.http.call import Call, Timeouts
 from arriero.canonical.catalog import Capability
-from arriero.canonical.requests import EmbedRequest
-from arriero.errors import BadRequest
 from support.engine import needs_engine
 from support.gguf import random_llama
 
@@ -24,7 +23,7 @@ async def engine(tmp_path: Path) -> AsyncIterator[EngineBackend]:
     random_llama(tmp_path / "tiny.gguf", special=("<|fim_prefix|>", "<|endoftext|>", "<|im_start|>", "<|im_end|>"))
     backend = EngineBackend(
         "local",
-        models_dir=tmp_path,
+        store=Store(tmp_path),
         demo_model=False,
         keep_alive=300.0,
         max_loaded=None,
@@ -46,12 +45,12 @@ async def test_a_place_answers_and_is_given_back(engine: EngineBackend) -> None:
     assert (head.status, json.loads(answer)["usage"]["completion_tokens"]) == (200, 2)
     assert [model.card.id for model in await engine.list_loaded()] == ["tiny:latest"]
     place.release(0)
-    await engine.load("tiny:latest", 0)
+    await engine.load(Want("tiny:latest"), 0)
     assert await engine.list_loaded() == ()
 
 
 async def test_a_model_that_chats_and_embeds_is_listed_once(engine: EngineBackend) -> None:
-    await engine.load("tiny:latest", None)
+    await engine.load(Want("tiny:latest"), None)
     place = await engine.reach(Want("tiny:latest", embedding=True))
     place.release(float("inf"))
     (loaded,) = await engine.list_loaded()
@@ -64,14 +63,9 @@ async def test_fill_in_the_middle_is_not_offered(engine: EngineBackend) -> None:
     assert (await engine.show(card, False)).card.capabilities == card.capabilities
 
 
-async def test_inputs_are_cut_to_the_context_in_tokens(engine: EngineBackend) -> None:
-    place = await engine.reach(Want("tiny:latest", embedding=True))
-    try:
-        short, long = "hello", "x" * 2000
-        fitted = await place.fit(EmbedRequest(model="tiny", inputs=(short, long, tuple(range(300)))))
-        assert fitted.inputs[0] == short
-        assert [len(one) for one in fitted.inputs[1:]] == [256, 256]
-        with pytest.raises(BadRequest, match="the input length exceeds the context length"):
-            await place.fit(EmbedRequest(model="tiny", inputs=(long,), truncate=False))
-    finally:
-        place.release(0)
+async def test_a_load_takes_what_the_request_asks_for(engine: EngineBackend) -> None:
+    await engine.load(Want("tiny:latest", context_length=1024, tuning=Tuning(threads=2)), None)
+    (loaded,) = await engine.list_loaded()
+    assert loaded.context_length == 1024
+    await engine.load(Want("tiny:latest", embedding=True), None)
+    assert len(engine.engine.loaded()) == 2

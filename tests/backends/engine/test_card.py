@@ -1,11 +1,23 @@
 """What a header means in the catalog's words."""
 
+from math import nan
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from arriero.backends.engine.card import capabilities, check_model, model_card, model_detail, parameter_size
-from arriero.backends.engine.gguf import GgufHeader, Tensor, read_header
+from arriero.backends.engine.card import (
+    Kind,
+    capabilities,
+    check_model,
+    check_parts,
+    header_info,
+    kind_of,
+    model_card,
+    model_detail,
+    quantization,
+)
+from arriero.backends.engine.gguf import GgufHeader, LongArray, Tensor, read_header
 from arriero.canonical.catalog import Capability, ModelCard
 from arriero.errors import ModelBroken
 from support.gguf import QWEN_TEMPLATE, SPECIAL, random_llama, scripted
@@ -86,20 +98,61 @@ def test_infill_tokens_are_a_capability(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "text"),
+    ("template", "expected"),
     [
-        (8_030_261_248, "8.0B"),
-        (8_000_000_000, "8B"),
-        (1_235_814_432, "1.2B"),
-        (1_500_000, "1.50M"),
-        (137_000_000, "137M"),
-        (22_713_216, "22.71M"),
-        (935_040, "935K"),
-        (12, "12"),
+        ("{{ .Prompt }}", {COMPLETION}),
+        ("{{ .Toolset }}", {COMPLETION}),
+        ("{{ if .Tools }}{{ end }}", {COMPLETION, Capability.TOOLS}),
+        ("{{ if and $.IsThinkSet $.Think }}{{ end }}", {COMPLETION, Capability.THINKING}),
+        ("{{ .Thinking }}", {COMPLETION, Capability.THINKING}),
+        ("<PRE>{{ .Prompt }}<SUF>{{ .Suffix }}", {COMPLETION, Capability.INSERT}),
+        ("", {COMPLETION}),
     ],
 )
-def test_parameter_sizes_are_written_as_ollama_does(count: int, text: str) -> None:
-    assert parameter_size(count) == text
+def test_a_template_of_the_store_stands_in_for_the_files_own(template: str, expected: set[Capability]) -> None:
+    header = header_of(general__architecture="llama", tokenizer__chat_template=QWEN_TEMPLATE)
+    assert capabilities(header, template=template) == expected
+
+
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        ({}, {Capability.VISION}),
+        ({"clip__has_vision_encoder": True}, {Capability.VISION}),
+        ({"clip__vision__block_count": 24}, {Capability.VISION}),
+        ({"clip__has_vision_encoder": False, "clip__has_audio_encoder": True}, {Capability.AUDIO}),
+        ({"clip__has_vision_encoder": True, "clip__audio__block_count": 2}, {Capability.VISION, Capability.AUDIO}),
+    ],
+)
+def test_a_projector_gives_its_senses(metadata: dict[str, object], expected: set[Capability]) -> None:
+    header = header_of(general__architecture="llama")
+    projector = header_of(general__architecture="clip", **metadata)
+    assert capabilities(header, projector=projector) == expected | {COMPLETION}
+    card = model_card("x", header, size_bytes=1, parameter_count=1, modified_at=0, projector=projector)
+    assert card.families == ("llama", "clip")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "kind"),
+    [
+        ({}, Kind.MODEL),
+        ({"general__type": "model"}, Kind.MODEL),
+        ({"general__type": "adapter", "adapter__type": "lora"}, Kind.ADAPTER),
+        ({"adapter__type": "lora"}, Kind.ADAPTER),
+        ({"general__type": "mmproj"}, Kind.PROJECTOR),
+        ({"general__type": "projector"}, Kind.PROJECTOR),
+        ({"general__architecture": "clip"}, Kind.PROJECTOR),
+        ({"general__architecture": "clip", "general__type": "clip-vision"}, Kind.PROJECTOR),
+        ({"general__type": "imatrix"}, Kind.OTHER),
+    ],
+)
+def test_the_kind_of_a_file(metadata: dict[str, object], kind: Kind) -> None:
+    assert kind_of(header_of(**{"general__architecture": "llama", **metadata})) is kind
+
+
+@pytest.mark.parametrize(("number", "name"), [(15, "Q4_K_M"), (32, "BF16"), (999, "unknown"), (None, None)])
+def test_the_name_of_a_quantization(number: int | None, name: str | None) -> None:
+    assert quantization(header_of(**({} if number is None else {"general__file_type": number}))) == name
 
 
 @pytest.mark.parametrize(
@@ -109,7 +162,16 @@ def test_parameter_sizes_are_written_as_ollama_does(count: int, text: str) -> No
         ({"general__type": "adapter"}, "not a model of its own: a GGUF file of the type adapter"),
         ({"general__architecture": ""}, "general.architecture is missing"),
         ({"llama__block_count": 1_000_000}, "llama.block_count is 1000000, which cannot be"),
+        ({"general__type": "imatrix"}, "not a model of its own: a GGUF file of the type imatrix"),
+        ({"general__architecture": "ll\nama"}, r"general.architecture is 'll\nama', which is no name"),
         ({"llama__context_length": 0}, "llama.context_length is 0, which cannot be"),
+        ({"llama__context_length": 1}, "llama.context_length is 1, which cannot be"),
+        ({"llama__attention__layer_norm_rms_epsilon": -1.0}, "llama.attention.layer_norm_rms_epsilon is -1.0, which"),
+        ({"bert__attention__layer_norm_epsilon": nan}, "bert.attention.layer_norm_epsilon is nan, which cannot be"),
+        (
+            {"tokenizer__ggml__tokens": LongArray("string", 1 << 21)},
+            "tokenizer.ggml.tokens has 2097152 entries, more than 1048576 are not believed",
+        ),
         ({"tokenizer__ggml__tokens": ("a", "b"), "tokenizer__ggml__scores": (0.0,)}, "tokenizer.ggml.scores has 1"),
     ],
 )
@@ -117,6 +179,50 @@ def test_what_cannot_be_is_refused(metadata: dict[str, object], sentence: str) -
     with pytest.raises(ModelBroken) as raised:
         check_model(header_of(**{"general__architecture": "llama", **metadata}))
     assert raised.value.message.startswith(sentence)
+
+
+def test_what_is_no_name_stands_in_no_listing() -> None:
+    header = header_of(general__architecture="llama", general__name="x" * 257)
+    projector = header_of(general__architecture="cl\nip", general__type="mmproj")
+    card = model_card("x", header, size_bytes=1, parameter_count=1, modified_at=0, projector=projector)
+    assert (card.display_name, card.families) == (None, ("llama",))
+
+
+def test_only_the_first_part_of_several_may_be_without_tensors() -> None:
+    alone = header_of(general__architecture="llama")
+    with pytest.raises(ModelBroken, match="it holds no tensors"):
+        check_model(replace(alone, tensors=()))
+    check_model(replace(header_of(general__architecture="llama", split__count=2), tensors=()))
+
+
+def part(number: int, count: int) -> GgufHeader:
+    return header_of(split__no=number, split__count=count)
+
+
+@pytest.mark.parametrize(
+    ("parts", "sentence"),
+    [
+        ([part(0, 2), part(0, 2)], "part 2 of 2 says that it is part 1 of 2"),
+        ([part(0, 3), part(1, 3)], "part 1 of 2 says that it is part 1 of 3"),
+        ([part(0, 2), header_of()], "part 2 of 2 says that it is a file of its own"),
+    ],
+)
+def test_parts_that_do_not_belong_together_are_refused(parts: list[GgufHeader], sentence: str) -> None:
+    with pytest.raises(ModelBroken) as raised:
+        check_parts(parts)
+    assert raised.value.message == sentence
+
+
+def test_parts_that_belong_together() -> None:
+    check_parts([header_of()])
+    check_parts([part(0, 2), part(1, 2)])
+
+
+def test_the_metadata_of_a_projector_can_be_shown() -> None:
+    projector = header_of(general__name="mm", clip__vision__image_mean=(0.5, 0.5, 0.5), clip__has_vision_encoder=True)
+    shown = {"clip.has_vision_encoder": True, "general.parameter_count": 16}
+    assert header_info(projector, verbose=False) == {"clip.vision.image_mean": None, **shown}
+    assert header_info(projector, verbose=True) == {"clip.vision.image_mean": [0.5, 0.5, 0.5], **shown}
 
 
 def test_detail_leaves_arrays_out_unless_verbose(tmp_path: Path) -> None:
@@ -130,7 +236,7 @@ def test_detail_leaves_arrays_out_unless_verbose(tmp_path: Path) -> None:
     assert detail.info["general.parameter_count"] == card.parameter_count
     assert detail.info["tokenizer.ggml.tokens"] is None
     assert detail.info["tokenizer.ggml.merges"] is None
-    assert detail.template == QWEN_TEMPLATE
+    assert (detail.template, detail.chat_template) == (None, QWEN_TEMPLATE)
     assert detail.parameters == {"temperature": 0}
     assert detail.tensors[1] == ("output_norm.weight", "F32", (64,))
     verbose = model_detail(card, read_header(path, whole_arrays=True), verbose=True)

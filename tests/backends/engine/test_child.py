@@ -33,6 +33,11 @@ def settings(model: Path, directory: Path, **more: object) -> str:
             "pooling": None,
             "repack": True,
             "sampling": {},
+            "projector": None,
+            "adapters": [],
+            "template": None,
+            "batch": 512,
+            "mmap": True,
             **more,
         }
     )
@@ -154,9 +159,9 @@ def test_parameters_of_an_embedding_child() -> None:
             self.__dict__.update(values)
 
     params = Namespace(model=Namespace(), cpuparams=Namespace(), cpuparams_batch=Namespace(), sampling=Namespace())
-    pooling_types = Namespace(LLAMA_POOLING_TYPE_MEAN="the mean")
+    engine = Namespace(llama_pooling_type=Namespace(LLAMA_POOLING_TYPE_MEAN="the mean"))
     told = json.loads(settings(Path("/m"), Path("/d"), embedding=True, pooling="mean", repack=False, parallel=3))
-    child.apply(told, params, pooling_types)
+    child.apply(told, params, engine)
     values = vars(params)
     assert values["embedding"] is True
     assert values["pooling_type"] == "the mean"
@@ -169,3 +174,25 @@ def test_parameters_of_an_embedding_child() -> None:
     assert values["no_extra_bufts"] is True
     assert (values["ui"], values["cache_ram_mib"], values["hostnames"]) == (False, 0, ["/d/llama.sock"])
     assert os.environ.get("GGML_NO_BACKTRACE") is None
+
+
+def test_parameters_of_a_chat_child_with_all_its_parts() -> None:
+    class Namespace:
+        def __init__(self, **values: object) -> None:
+            self.__dict__.update(values)
+
+    params = Namespace(model=Namespace(), mmproj=Namespace(), cpuparams=Namespace(), cpuparams_batch=Namespace())
+    engine = Namespace(
+        llama_load_mode=Namespace(LLAMA_LOAD_MODE_NONE="read it"), CommonAdapterLoraInfo=lambda: Namespace()
+    )
+    parts: dict[str, object] = {"projector": "/p", "adapters": ["/a", "/b"], "template": "{{ messages }}"}
+    told = json.loads(settings(Path("/m"), Path("/d"), batch=1024, mmap=False, **parts))
+    child.apply(told, params, engine)
+    values = vars(params)
+    assert vars(values["mmproj"]) == {"path": "/p"}
+    assert [vars(each) for each in values["lora_adapters"]] == [
+        {"path": "/a", "scale": 1.0},
+        {"path": "/b", "scale": 1.0},
+    ]
+    assert (values["chat_template"], values["load_mode"]) == ("{{ messages }}", "read it")
+    assert (values["n_batch"], values["n_ubatch"]) == (1024, 512)

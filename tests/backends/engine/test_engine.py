@@ -15,10 +15,31 @@ import pytest
 
 from arriero.backends.engine.engine import FOREVER, Engine
 from arriero.backends.engine.models import DEMO_PATH
+from arriero.backends.engine.store.manifest import (
+    ADAPTER,
+    CONFIG_TYPE,
+    PROJECTOR,
+    Config,
+    Manifest,
+    write_config,
+    write_manifest,
+)
+from arriero.backends.engine.store.store import Store
 from arriero.canonical.catalog import Capability
 from arriero.errors import EngineCrashed, EngineMissing, ModelBroken, ModelNotFound
 from support.engine import FakeMachine, Stream, alive, ask, engine_processes, eventually, get, needs_engine, post
-from support.gguf import DAMAGED, PLAIN_TEMPLATE, QWEN_TEMPLATE, scripted, thinking, tool_call, truncated
+from support.gguf import (
+    DAMAGED,
+    PLAIN_TEMPLATE,
+    QWEN_TEMPLATE,
+    adapter,
+    projector,
+    scripted,
+    thinking,
+    tool_call,
+    truncated,
+)
+from support.store import layer, name
 
 MakeEngine = Callable[..., Engine]
 
@@ -59,7 +80,7 @@ async def test_show(make_engine: MakeEngine) -> None:
     detail = await engine.show("Hello:latest")
     assert detail.info["general.architecture"] == "llama"
     assert detail.info["tokenizer.ggml.tokens"] is None
-    assert detail.template == QWEN_TEMPLATE
+    assert (detail.template, detail.chat_template) == (None, QWEN_TEMPLATE)
     verbose = await engine.show("hello", verbose=True)
     assert len(verbose.info["tokenizer.ggml.tokens"]) == 263  # type: ignore[arg-type]
     with pytest.raises(ModelNotFound, match="model 'nobody' not found"):
@@ -72,7 +93,7 @@ async def test_a_damaged_file_is_refused_with_its_reason(damage: str, make_engin
     path = DAMAGED[damage](models / "bad.gguf")
     with pytest.raises(ModelBroken) as raised:
         await engine.acquire("bad")
-    assert raised.value.message == f"bad:latest cannot be used: {engine.broken[path]}"
+    assert raised.value.message == f"bad:latest cannot be used: {engine.broken[path].reason}"
     with pytest.raises(ModelBroken):
         await engine.show("bad")
 
@@ -86,7 +107,7 @@ async def test_what_llama_cpp_refuses_is_remembered_until_the_file_changes(
     for _ in range(2):
         with pytest.raises(ModelBroken, match=r"odd:latest cannot be loaded: Unexpected token"):
             await engine.acquire("odd")
-    assert engine.broken[path].startswith("odd:latest cannot be loaded")
+    assert engine.broken[path].reason.startswith("odd:latest cannot be loaded")
     scripted(path, "said after all")
     lease = await engine.acquire("odd")
     assert (await ask(lease.pool, "hi"))["content"] == "said after all"
@@ -221,6 +242,40 @@ async def test_the_engine_corrects_a_template_that_only_talks_of_tools(make_engi
 
 
 @needs_engine
+async def test_eyes_are_believed_until_the_engine_has_looked(make_engine: MakeEngine, models: Path) -> None:
+    store = Store(models)
+    weights = layer(store, (models / "random.gguf").read_bytes())
+    config = layer(store, write_config(Config()), CONFIG_TYPE)
+    for id, kind in (("eyes", projector), ("blind", adapter)):
+        part = layer(store, kind(models / "part.bin").read_bytes(), PROJECTOR if kind is projector else ADAPTER)
+        store.write(name(id), write_manifest(Manifest(config, (weights, part))))
+    engine = make_engine()
+    for _ in range(2):
+        cards = {card.id: card.capabilities for card in await engine.list_models()}
+        assert cards["eyes:latest"] == frozenset({Capability.COMPLETION, Capability.VISION})
+        assert cards["blind:latest"] == frozenset({Capability.COMPLETION})
+        (await engine.acquire("eyes")).release()
+        (await engine.acquire("blind")).release()
+
+
+@needs_engine
+async def test_three_crashes_make_a_model_broken_for_a_minute(make_engine: MakeEngine, models: Path) -> None:
+    now = [5000.0]
+    engine = make_engine(clock=lambda: now[0])
+    for _ in range(3):
+        lease = await engine.acquire("hello")
+        os.kill(engine_processes()[0], signal.SIGSEGV)
+        assert isinstance(await lease.diagnose(), EngineCrashed)
+        lease.release()
+        now[0] += 4
+    (broken,) = engine.broken.values()
+    assert broken.id == "hello:latest"
+    assert broken.reason.startswith("hello:latest crashed 3 times in 60 seconds: the engine crashed on hello:latest")
+    now[0] += 60
+    assert engine.broken == {}
+
+
+@needs_engine
 async def test_json_by_schema(make_engine: MakeEngine, models: Path) -> None:
     scripted(models / "json.gguf", ['{"answer"', ": 42", "}"])
     schema = {"type": "object", "properties": {"answer": {"type": "integer"}}, "required": ["answer"]}
@@ -293,9 +348,11 @@ def test_a_killed_gateway_leaves_no_orphans(models: Path, sockets: Path) -> None
         import asyncio, sys
         from pathlib import Path
         from arriero.backends.engine.engine import Engine
+        from arriero.backends.engine.store.store import Store
 
         async def main():
-            engine = Engine("local", Path(sys.argv[1]), False, environment={"XDG_RUNTIME_DIR": sys.argv[2]}, threads=1)
+            store, sockets = Store(Path(sys.argv[1])), {"XDG_RUNTIME_DIR": sys.argv[2]}
+            engine = Engine("local", store, False, environment=sockets, threads=1)
             await asyncio.gather(engine.acquire("hello"), engine.acquire("random"))
             print("ready", flush=True)
             await asyncio.sleep(60)

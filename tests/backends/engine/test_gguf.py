@@ -18,8 +18,8 @@ SENTENCES = {
     "wrong-magic": "not a GGUF file",
     "unknown-version": "GGUF version 9 is not known",
     "big-endian": "a big-endian GGUF file, which the engine here does not read",
-    "absurd-tensor-count": "1152921504606846976 tensors are announced, more than 131072 are not believed",
-    "absurd-key-count": "1152921504606846976 metadata keys are announced, more than 65536 are not believed",
+    "absurd-tensor-count": "1152921504606846976 tensors are announced, more than 65536 are not believed",
+    "absurd-key-count": "1152921504606846976 metadata keys are announced, more than 16384 are not believed",
     "absurd-key-length": "truncated: key 0 ends at 4611686018427387936 but the file has 243392 bytes",
     "truncated-data": "truncated: tensor blk.0.ffn_down.weight ends at 160960 but the file has 146035 bytes",
     "truncated-header": "truncated: tokenizer.ggml.tokens ends at 2968 but the file has 2433 bytes",
@@ -151,6 +151,6 @@ def test_a_large_header_is_read_fast_and_in_little_memory(tmp_path: Path) -> Non
     grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert header.parameter_count == 8_030_261_248
     assert header.metadata["tokenizer.ggml.tokens"] == LongArray("string", 128_256)
-    # Measured: about 65 ms and 9 MB; the gguf package needs 9 s and 600 MB.
+    # Measured: about 45 ms and 1 MB; the gguf package needs 9 s and 600 MB.
     assert seconds < 1.0
-    assert grown_kib < 64 * 1024
+    assert grown_kib < 10 * 1024

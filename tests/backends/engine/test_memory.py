@@ -3,11 +3,15 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from arriero.backends.engine.gguf import GgufHeader
 from arriero.backends.engine.memory import Need, cache_bytes_per_token, need, too_large
-from arriero.backends.engine.models import ModelFile, Models
+from arriero.backends.engine.model import ModelFile
+from arriero.backends.engine.store.store import Store
+from support.engine import models_in
 from support.gguf import large, random_llama
+from support.store import model, name
 
 GIB = 1 << 30
 
@@ -17,7 +21,7 @@ def eight_billion(tmp_path_factory: pytest.TempPathFactory) -> ModelFile:
     """The header of an 8B model in 4 bits."""
     directory = tmp_path_factory.mktemp("large")
     large(directory / "large.gguf", tokens=1000, merges=1000)
-    return Models(directory).scan().models["large:latest"]
+    return models_in(directory)["large:latest"]
 
 
 def of(model: ModelFile, context_length: int = 2048, *, embedding: bool = False, repack: bool = True) -> Need:
@@ -32,7 +36,24 @@ def test_quantized_weights_count_twice_when_repacked(eight_billion: ModelFile) -
 
 def test_plain_weights_are_never_copied(tmp_path: Path) -> None:
     random_llama(tmp_path / "a.gguf")
-    assert of(Models(tmp_path).scan().models["a:latest"]).copy == 0
+    assert of(models_in(tmp_path)["a:latest"]).copy == 0
+
+
+def test_a_projector_and_adapters_count_beside_the_weights(eight_billion: ModelFile, tmp_path: Path) -> None:
+    for part, size in (("eyes", 1000), ("lora", 30), ("more", 7)):
+        (tmp_path / part).write_bytes(bytes(size))
+    adapters = (tmp_path / "lora", tmp_path / "more", tmp_path / "missing")
+    model = replace(eight_billion, projector=tmp_path / "eyes", adapters=adapters)
+    # It needs room to work in as well; who embeds has no use for it.
+    assert of(model).total - of(eight_billion).total == of(model).beside == 2037
+    assert of(model, embedding=True).beside == 37
+
+
+def test_a_model_of_the_store_needs_its_weights_not_all_its_layers(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    data = random_llama(tmp_path / "a.gguf").read_bytes()
+    store.write(name("m"), model(store, data, b"a licence" * 1000))
+    assert of(models_in(tmp_path)["m:latest"]).weights == len(data)
 
 
 def test_keys_and_values_of_an_8b_model(eight_billion: ModelFile) -> None:

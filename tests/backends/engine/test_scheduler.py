@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 
+from arriero.backends.base import Tuning
 from arriero.backends.engine.instance import FOREVER, Lease, State
-from arriero.backends.engine.models import ModelFile, Models
+from arriero.backends.engine.model import ModelFile
 from arriero.backends.engine.scheduler import Scheduler, Settings
 from arriero.errors import Busy, EngineCrashed, ModelBroken, ModelTooLarge, NoBackend
-from support.engine import FakeMachine, ask, engine_processes, eventually, needs_engine
-from support.gguf import random_llama
+from support.engine import FakeMachine, Stream, ask, engine_processes, eventually, models_in, needs_engine
+from support.gguf import adapter, random_llama, scripted
 
 pytestmark = needs_engine
 
@@ -38,7 +40,15 @@ def clock() -> Clock:
 
 @pytest.fixture
 def files(models: Path) -> dict[str, ModelFile]:
-    return {id.removesuffix(":latest"): model for id, model in Models(models).scan().models.items()}
+    return {id.removesuffix(":latest"): model for id, model in models_in(models).items()}
+
+
+@pytest.fixture
+def endless(models: Path) -> ModelFile:
+    """A model whose load does not end: llama.cpp tries templates while it loads."""
+    loops = "{% for i in range(100000) %}{% for j in range(100000) %}{% set x = i %}{% endfor %}{% endfor %}"
+    scripted(models / "endless.gguf", "It ends.", template=loops)
+    return models_in(models)["endless:latest"]
 
 
 @pytest_asyncio.fixture
@@ -204,7 +214,9 @@ async def test_a_larger_context_reloads_once_nobody_uses_it(make: Make, files: d
     scheduler = make()
     lease = await take(scheduler, files["hello"], 512)
     (pid,) = engine_processes()
-    (await take(scheduler, files["hello"], 256)).release()
+    for smaller_or_equal in (256, 512):
+        (await take(scheduler, files["hello"], smaller_or_equal)).release()
+    assert engine_processes() == [pid]
     larger = asyncio.create_task(take(scheduler, files["hello"], 1024))
     await not_yet(asyncio.shield(larger))
     lease.release()
@@ -217,12 +229,92 @@ async def test_a_larger_context_reloads_once_nobody_uses_it(make: Make, files: d
     assert len(scheduler.instances) == 1
 
 
+async def test_other_threads_reload_and_what_is_not_said_does_not(make: Make, files: dict[str, ModelFile]) -> None:
+    scheduler = make()
+
+    async def process_of(tuning: Tuning) -> int:
+        async with asyncio.timeout(20):
+            lease = await scheduler.acquire(files["hello"], context_length=512, embedding=False, tuning=tuning)
+        assert (await ask(lease.pool, "hi"))["content"] == "Hello there, traveller."
+        lease.release()
+        (pid,) = engine_processes()
+        return pid
+
+    first = await process_of(Tuning())
+    assert await process_of(Tuning(threads=1, batch=512, mmap=True)) == first
+    second = await process_of(Tuning(threads=2, batch=64, mmap=False))
+    assert second != first
+    assert await process_of(Tuning(batch=64)) == await process_of(Tuning()) == second
+    assert await process_of(Tuning(mmap=True)) != second
+    # More than a machine has is not started.
+    await process_of(Tuning(threads=100_000, batch=1_000_000))
+    assert scheduler.instances[0].tuning == Tuning(128, 8192, True)
+
+
+async def test_names_of_the_same_parts_share_one_process(make: Make, files: dict[str, ModelFile]) -> None:
+    scheduler = make(num_parallel=2)
+    other = replace(files["hello"], id="other:latest", parameters={"top_k": 1})
+    first, second = await take(scheduler, files["hello"]), await take(scheduler, other)
+    (pid,) = engine_processes()
+    assert (first.model, second.model, second.model_alias) == (files["hello"], other, "hello:latest")
+    await scheduler.unload("other:latest", other)
+    first.release()
+    assert (await ask(second.pool, "hi"))["content"] == "Hello there, traveller."
+    assert engine_processes() == [pid]
+    second.release()
+    await eventually(lambda: engine_processes() == [])
+    bent = replace(files["random"], id="bent:latest", adapters=(adapter(files["random"].path.with_suffix(".lora")),))
+    (await take(scheduler, bent)).release()
+    (await take(scheduler, files["random"])).release()
+    assert ids(scheduler) == ["bent", "random"]
+
+
+async def test_crashes_are_shared_as_the_process_is(make: Make, files: dict[str, ModelFile], clock: Clock) -> None:
+    scheduler = make()
+    other = replace(files["hello"], id="other:latest")
+    for model in (files["hello"], other, files["hello"]):
+        lease = await take(scheduler, model)
+        os.kill(engine_processes()[0], signal.SIGKILL)
+        assert isinstance(await lease.diagnose(), EngineCrashed)
+        lease.release()
+        clock.now += 4
+    with pytest.raises(ModelBroken, match=r"other:latest crashed 3 times in 60 seconds: .* memory ran out"):
+        await take(scheduler, other)
+
+
+async def test_a_file_that_goes_while_it_answers(make: Make, files: dict[str, ModelFile], models: Path) -> None:
+    scheduler = make()
+    lease = await take(scheduler, files["random"], 8192)
+    stream = await Stream.endless(lease.pool, max_tokens=3000)
+    files["random"].path.unlink()
+    scripted(files["random"].path, "I am new here.")
+    fresh = asyncio.create_task(take(scheduler, models_in(models)["random:latest"]))
+    await eventually(stream.ended.is_set)
+    assert (stream.error, stream.data.endswith(b"data: [DONE]\n\n")) == (None, True)
+    assert not fresh.done()
+    lease.release()
+    lease = await fresh
+    assert (await ask(lease.pool, "hi"))["content"] == "I am new here."
+    lease.release()
+
+
+async def test_no_queue_is_room_for_one_that_loads(make: Make, files: dict[str, ModelFile]) -> None:
+    scheduler = make(max_queue=0, num_parallel=1)
+    lease = await take(scheduler, files["hello"])
+    waiting = asyncio.create_task(take(scheduler, files["hello"]))
+    await eventually(lambda: scheduler.waiting == 1 or waiting.done())
+    with pytest.raises(Busy):
+        await take(scheduler, files["random"])
+    lease.release()
+    (await waiting).release()
+
+
 async def test_a_changed_file_is_loaded_anew(make: Make, files: dict[str, ModelFile], models: Path) -> None:
     scheduler = make()
     (await take(scheduler, files["hello"])).release()
     before = engine_processes()
     os.utime(files["hello"].path, (7, 7))
-    changed = Models(models).scan().models["hello:latest"]
+    changed = models_in(models)["hello:latest"]
     (await take(scheduler, changed)).release()
     assert engine_processes() != before
     assert scheduler.instances[0].model == changed
@@ -250,6 +342,48 @@ async def test_unloading_a_model_in_use_waits_for_it(make: Make, files: dict[str
     lease.release(FOREVER)
     (await waiting).release()
     assert engine_processes() != [pid]
+
+
+async def test_unloading_while_it_loads_serves_who_waits_and_no_longer(make: Make, files: dict[str, ModelFile]) -> None:
+    scheduler = make()
+    waiting = asyncio.create_task(take(scheduler, files["hello"]))
+    await eventually(lambda: len(scheduler.instances) == 1)
+    assert scheduler.instances[0].state is State.LOADING
+    await scheduler.unload("hello:latest")
+    lease = await waiting
+    assert (await ask(lease.pool, "hi"))["content"] == "Hello there, traveller."
+    lease.release(FOREVER)
+    await eventually(lambda: scheduler.instances == ())
+
+
+async def _abandoned(scheduler: Scheduler, model: ModelFile) -> None:
+    """A load that does not end, and nobody who waits for it."""
+    waiting = asyncio.create_task(take(scheduler, model))
+    await eventually(lambda: ids(scheduler) == [model.id.removesuffix(":latest")] and engine_processes() != [])
+    await not_yet(asyncio.shield(waiting), 0.5)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+
+
+async def test_a_load_that_nobody_waits_for_makes_way(
+    make: Make, files: dict[str, ModelFile], endless: ModelFile
+) -> None:
+    scheduler = make()
+    await _abandoned(scheduler, endless)
+    (await take(scheduler, files["hello"])).release()
+    assert ids(scheduler) == ["hello"]
+
+
+async def test_unloading_ends_a_load_that_nobody_waits_for(make: Make, endless: ModelFile) -> None:
+    scheduler = make()
+    await _abandoned(scheduler, endless)
+    await scheduler.unload("endless:latest")
+    await eventually(lambda: scheduler.instances == () and engine_processes() == [])
+    # Whoever asks again waits again.
+    waiting = asyncio.create_task(take(scheduler, endless))
+    await not_yet(asyncio.shield(waiting), 0.3)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
 
 
 async def test_too_large_a_model_is_refused_before_it_starts(make: Make, files: dict[str, ModelFile]) -> None:
@@ -284,7 +418,7 @@ async def test_a_crash_is_followed_by_a_restart_and_three_by_a_pause(
         assert isinstance(await lease.diagnose(), EngineCrashed)
         assert scheduler.instances == ()
         lease.release()
-        clock.now += crash + 1
+        clock.now += (1, 2, 4)[crash]
     with pytest.raises(ModelBroken, match=r"hello:latest crashed 3 times in 60 seconds: .*SIGSEGV"):
         await take(scheduler, files["hello"])
     clock.now += 60
@@ -293,23 +427,23 @@ async def test_a_crash_is_followed_by_a_restart_and_three_by_a_pause(
 
 async def test_the_back_off_is_waited_for(make: Make, files: dict[str, ModelFile], clock: Clock) -> None:
     scheduler = make()
-    for _ in range(2):
+    for seconds in (1, 2):
         lease = await take(scheduler, files["hello"])
         os.kill(engine_processes()[0], signal.SIGSEGV)
         await lease.diagnose()
         lease.release()
-    waiting = asyncio.create_task(take(scheduler, files["hello"]))
-    await not_yet(asyncio.shield(waiting))
-    assert engine_processes() == []
-    clock.now += 1
-    (await waiting).release()
+        waiting = asyncio.create_task(take(scheduler, files["hello"]))
+        await not_yet(asyncio.shield(waiting))
+        assert engine_processes() == []
+        clock.now += seconds
+        (await waiting).release()
 
 
 async def test_everyone_who_waits_for_a_load_hears_of_its_failure(
     make: Make, files: dict[str, ModelFile], models: Path
 ) -> None:
     random_llama(models / "lacking.gguf", block_count=5)
-    lacking = Models(models).scan().models["lacking:latest"]
+    lacking = models_in(models)["lacking:latest"]
     scheduler = make()
     results = await asyncio.gather(
         *(take(scheduler, lacking) for _ in range(3)), take(scheduler, files["hello"]), return_exceptions=True

@@ -67,10 +67,10 @@ async def test_the_catalog_of_one_that_speaks_ollama() -> None:
         detail = await made.show(cards[0], True)
         assert (detail.card.id, detail.card.context_length) == ("tiny:latest", 512)
         assert detail.info["general.architecture"] == "llama"
-        await made.load("other:1", None)
-        await made.load("tiny", 0)
+        await made.load(Want("other:1"), None)
+        await made.load(Want("tiny"), 0)
         assert [model.card.id for model in await made.list_loaded()] == ["other:1"]
-        await made.load("tiny", float("inf"))
+        await made.load(Want("tiny"), float("inf"))
         assert made.server.requests[-1].body == b'{"model":"tiny","keep_alive":-1}'
 
 
@@ -80,7 +80,7 @@ async def test_the_catalog_of_one_that_speaks_openai_only() -> None:
         assert (card.id, card.context_length, card.owned_by) == ("tiny", 512, "scripted")
         assert await made.list_loaded() == ()
         assert await made.show(card, False) == ModelDetail(card=card)
-        await made.load("tiny", 0)
+        await made.load(Want("tiny"), 0)
         (received,) = made.server.requests
         assert (received.path, received.headers["authorization"]) == ("/v1/models", "Bearer secret")
         assert received.headers["accept-encoding"] == "identity"

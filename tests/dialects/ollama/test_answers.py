@@ -9,10 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.canonical.events import Answer, Embeddings, Finished, Reason, Timings, TokenLogprob, Usage
-from arriero.canonical.requests import ChatRequest, EmbedRequest, Message, Request, Text, Thinking, ToolCall
+from arriero.canonical.requests import (
+    ChatRequest,
+    CompletionRequest,
+    EmbedRequest,
+    Message,
+    Request,
+    Text,
+    Thinking,
+    ToolCall,
+)
 from arriero.canonical.stream import unfold
 from arriero.dialects.base import AnswerContext, Times
 from arriero.dialects.ollama.answers import encode_chat, encode_embed, encode_embeddings, encode_generate
+from arriero.dialects.ollama.memory import recalled
 from arriero.dialects.ollama.stream import chat_encoder
 from arriero.errors import BackendBroken
 
@@ -64,6 +74,15 @@ def test_generate() -> None:
         b'{"model":"tiny","created_at":"' + AT + b'","response":"Hi","thinking":"Hm","done":true,'
         b'"done_reason":"stop","context":[1,2],' + METRICS
     )
+
+
+def test_a_backend_without_a_memory_of_its_own_gets_one() -> None:
+    answer = Answer((Thinking("Hm"), Text("H"), Text("i")), USED)
+    told = json.loads(encode_generate(answer, context(), NOW))
+    assert recalled(told["context"]) == (*REQUEST.messages, Message("assistant", (Text("Hi"),)))
+    raw = context(CompletionRequest(model="tiny", prompt="p"))
+    assert b"context" not in encode_generate(answer, raw, NOW)
+    assert b"context" not in encode_chat(answer, context(), NOW)
 
 
 @pytest.mark.parametrize(("reason", "word"), [(Reason.LOAD, b"load"), (Reason.UNLOAD, b"unload")])

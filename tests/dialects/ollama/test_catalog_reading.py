@@ -191,7 +191,7 @@ def test_show() -> None:
         template="{{ .Prompt }}",
         system="be kind",
         parameters={"num_ctx": 8192, "stop": ["<|end|>", "a b"], "temperature": 0.5, "big": 1048576},
-        license="MIT",
+        licenses=("MIT",),
     )
 
 

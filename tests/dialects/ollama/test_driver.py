@@ -176,6 +176,20 @@ def test_a_turn_with_a_template_goes_to_generate() -> None:
     )
 
 
+def test_an_empty_memory_counts_as_given() -> None:
+    request = ChatRequest(model="x", messages=HI, continues=True, dialect="ollama")
+    assert sent(request) == Outbound("/api/generate", b'{"model":"there:1b","prompt":"hi","stream":false,"context":[]}')
+
+
+def test_a_memory_that_arriero_made_goes_to_chat_as_turns() -> None:
+    turns = (*HI, Message("assistant", (Text("Hello"),)), *HI)
+    assert sent(ChatRequest(model="x", messages=turns, continues=True, dialect="ollama")) == Outbound(
+        "/api/chat",
+        b'{"model":"there:1b","messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"Hello"},'
+        b'{"role":"user","content":"hi"}],"stream":false}',
+    )
+
+
 def test_another_dialects_template_means_something_else() -> None:
     request = ChatRequest(model="x", messages=HI, extra=TEMPLATE, dialect="openai")
     assert (sent(request).path, sent(request).dropped) == ("/api/chat", ("template", "context"))

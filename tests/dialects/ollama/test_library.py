@@ -35,7 +35,7 @@ ONE, TWO = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
         (PUSH, b'{"model":"@cf/me/tiny","name":"x","stream":true}', Asked("@cf/me/tiny")),
         (DELETE, b'{"name":"tiny:1b","stream":7}', Asked("tiny:1b")),
         (COPY, b'{"source":"gpu1/tiny","destination":"me/mine:1b"}', Asked("gpu1/tiny", "me/mine:1b")),
-        (CREATE, b'{"model":"mine","from":"tiny"}', Asked("mine")),
+        (CREATE, b'{"model":"mine","from":"tiny"}', Asked("mine", base="tiny")),
         (
             CREATE,
             json.dumps(

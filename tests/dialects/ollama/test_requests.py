@@ -25,12 +25,16 @@ from arriero.canonical.requests import (
     ToolCall,
 )
 from arriero.dialects.ollama import DIALECT, is_load
+from arriero.dialects.ollama.memory import MARK, remembered
 from arriero.dialects.ollama.requests import decode_chat, decode_embed, decode_embeddings, decode_generate
 from arriero.errors import ArrieroError, BadRequest
 
 PNG = "iVBORw0KGgo="
 WAV = "UklGRgAAAABXQVZFZm10IA=="
 HI = (Message("user", (Text("hi"),)),)
+RULE = Message("system", (Text("be kind"),))
+HELLO = Message("assistant", (Text("Hello"),))
+TALKED = json.dumps(remembered((RULE, *HI), "Hello"), separators=(",", ":")).encode()
 
 
 def chat(**fields: object) -> ChatRequest:
@@ -121,6 +125,7 @@ GENERATES: list[tuple[bytes, Request]] = [
         b'{"model":"x","prompt":"hi","template":"{{ .Prompt }}","context":[1, 2],"_debug_render_only":true}',
         chat(
             messages=HI,
+            continues=True,
             extra={
                 "template": Raw(b'"{{ .Prompt }}"'),
                 "context": Raw(b"[1,2]"),
@@ -128,7 +133,20 @@ GENERATES: list[tuple[bytes, Request]] = [
             },
         ),
     ),
-    (b'{"model":"x","prompt":"hi","template":"","context":[]}', chat(messages=HI, extra={"context": Raw(b"[]")})),
+    (b'{"model":"x","prompt":"hi","template":"","context":[]}', chat(messages=HI, continues=True)),
+    (
+        b'{"model":"x","prompt":"hi","context":%b}' % TALKED,
+        chat(messages=(RULE, *HI, HELLO, *HI), continues=True),
+    ),
+    (
+        b'{"model":"x","prompt":"hi","system":"be brief","context":%b}' % TALKED,
+        chat(messages=(Message("system", (Text("be brief"),)), *HI, HELLO, *HI), continues=True),
+    ),
+    (b'{"model":"x","context":%b}' % TALKED, chat()),
+    (
+        b'{"model":"x","prompt":"p","suffix":"s","context":%b}' % TALKED,
+        completion(suffix="s", extra={"context": Raw(TALKED)}),
+    ),
     (b'{"model":"x","prompt":"p","raw":true,"context":[],"template":""}', completion(extra={"context": Raw(b"[]")})),
     (b'{"model":"x","prompt":"p","suffix":"s"}', completion(suffix="s")),
     (
@@ -228,6 +246,10 @@ def test_embeddings(body: bytes, request_: EmbedRequest) -> None:
          "raw mode does not support template, system, or context"),
         ("/api/generate", b'{"model":"x","raw":true,"context":[1]}', 400,
          "raw mode does not support template, system, or context"),
+        ("/api/generate", b'{"model":"x","raw":true,"prompt":"p","context":%b}' % TALKED, 400,
+         "raw mode does not support template, system, or context"),
+        ("/api/generate", b'{"model":"x","prompt":"p","context":[%d,1]}' % MARK, 400,
+         "context: it is not as it was given; send it back whole and unchanged, or leave it out"),
         ("/api/generate", b'{"model":"x","name":"y","prompt":1}', 400,
          "json: cannot unmarshal number into Go struct field GenerateRequest.prompt of type string"),
         ("/api/generate", b'{"model":"x:cloud:local"}', 400,

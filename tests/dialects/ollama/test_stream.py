@@ -22,6 +22,7 @@ from arriero.canonical.events import (
 from arriero.canonical.requests import ChatRequest, CompletionRequest, Message, Request, Text, Thinking, ToolCall
 from arriero.dialects.base import AnswerContext, Encoder, Times
 from arriero.dialects.ollama.frames import call_id
+from arriero.dialects.ollama.memory import recalled
 from arriero.dialects.ollama.stream import chat_encoder, error_line, generate_encoder
 
 NOW = 1_767_319_445_000_000_000
@@ -84,10 +85,27 @@ def test_generate() -> None:
     ]
 
 
-def test_a_raw_completion_has_no_context() -> None:
+def test_a_backend_without_a_memory_of_its_own_gets_one() -> None:
+    turns: list[Event] = [PartStarted(Kind.TEXT), PartEnded(Text("H")), PartStarted(Kind.TEXT), PartEnded(Text("i"))]
+    *_, last = spoken(generate_encoder(context()), (0, [Started(), *THOUGHT, *turns, USED]))
+    final = json.loads(last)
+    assert recalled(final["context"]) == (*REQUEST.messages, Message("assistant", (Text("Hi"),)))
+    assert list(final)[:6] == ["model", "created_at", "response", "done", "done_reason", "context"]
+    assert list(final)[6:] == ["total_duration", *json.loads("{" + METRICS)]
+
+
+@pytest.mark.parametrize("memory", [None, (1, 2)])
+def test_a_raw_completion_has_no_context(memory: tuple[int, ...] | None) -> None:
     request = CompletionRequest(model="tiny", prompt="p")
-    (line,) = spoken(generate_encoder(context(request)), (0, [Started(), Finished(context=(1, 2))]))
+    (line,) = spoken(generate_encoder(context(request)), (0, [Started(), Finished(context=memory)]))
     assert "context" not in json.loads(line)
+
+
+def test_neither_has_a_chat_nor_an_answer_that_failed() -> None:
+    (chat,) = spoken(chat_encoder(context()), (0, [Started(), USED]))
+    assert "context" not in json.loads(chat)
+    *_, failed = spoken(generate_encoder(context()), (0, [Started(), *TEXT, Failed("it broke")]))
+    assert json.loads(failed) == {"error": "it broke"}
 
 
 def test_stray_calls_of_generate_stand_in_the_last_frame() -> None:

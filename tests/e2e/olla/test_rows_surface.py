@@ -240,7 +240,9 @@ def test_row_06_management_works_across_the_fleet(fleet: Program, hosts: Hosts, 
         ("POST", "copy"),
         ("DELETE", "delete"),
     ):
-        body = {"model": "gamma-only:1b", "source": "gamma-only:1b", "destination": "other:1b"}
+        # What is served already need not be pulled.
+        model = "nowhere:1b" if path == "pull" else "gamma-only:1b"
+        body = {"model": model, "source": "gamma-only:1b", "destination": "other:1b"}
         status, headers, answer = fleet.ask(method, f"/olla/vllm/api/{path}", body)
         assert (status, headers["content-type"].partition(";")[0]) == (501, "application/json"), (path, answer)
         told = json.loads(answer)

@@ -204,8 +204,7 @@ def of_vendor(model: str, status: int, error: str, type: str = "openrouter_error
 
 
 UNMANAGED = (
-    "no configured backend manages models: {} needs a backend of kind ollama. "
-    "For the embedded engine, put *.gguf files into its models directory"
+    "no configured backend manages models: {} needs one of kind ollama, or of kind engine whose store is not read_only"
 )
 TOO_LONG = (
     "the prompt is longer than the context length currently available to the model; shorten the prompt, adjust the "

@@ -23,6 +23,7 @@ def line(**frame: Any) -> bytes:
     return json.dumps(frame, separators=(",", ":")).encode() + b"\n"
 
 
+SUCCESS = b'{"status":"success"}'
 PULLED = (line(status="pulling manifest"), line(**LAYER, completed=100), line(status="success"))
 
 
@@ -131,6 +132,20 @@ async def test_a_door_reaches_only_those_behind_it() -> None:
         request = inbound("POST", "/api/pull", b'{"model":"tiny"}')
         lane = await gate.carry(msgspec.structs.replace(request, door=Door("/olla/vllm", "vllm", olla=True)))
     assert lane.status == 501
+
+
+async def test_a_model_is_made_where_the_one_is_that_it_is_made_of() -> None:
+    gpu1, gpu2 = Played(http(SUCCESS), models=tags()), Played(http(SUCCESS))
+    async with fleet({"best": ["tiny"]}, gpu1=gpu1, gpu2=gpu2) as gate:
+        for base in ("tiny", "BEST"):
+            lane = await gate.ask("POST", "/api/create", {"model": "mine", "from": base, "stream": False})
+            assert (lane.status, lane.field(b"x-arriero-backend")) == (200, b"gpu2")
+        lane = await gate.ask("POST", "/api/create", {"model": "mine", "from": "else", "stream": False})
+        assert (lane.status, lane.field(b"x-arriero-backend")) == (200, b"gpu1")
+        # Those that are named are asked; an alias means nothing to them where they have nothing behind it.
+        await gate.ask("POST", "/api/create", {"model": "mine", "from": "best", "stream": False}, to="gpu1")
+    assert [json.loads(body)["from"] for _, _, body in gpu2.seen] == ["tiny", "tiny:latest"]
+    assert [json.loads(body)["from"] for _, _, body in gpu1.seen] == ["else", "best"]
 
 
 # ---- several at once -----------------------------------------------------------------------------------------------

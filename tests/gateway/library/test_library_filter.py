@@ -42,5 +42,8 @@ async def test_what_it_hides_is_not_touched() -> None:
         await filtered(gate, "secret")
         assert refused(await gate.delete("secret"), "secret")
         assert refused(await gate.copy("secret", "other"), "secret")
+        made = await gate.ask("POST", "/api/create", {"model": "other", "from": "SECRET:latest"})
+        assert refused(made, "SECRET:latest")
+        assert made.field(b"content-type") == b"application/json"
         assert refused(await gate.ask("POST", "/api/push", {"model": "Secret:latest"}), "Secret:latest")
         assert {request.path for request in gpu1.requests} == {"/api/tags", "/api/ps"}

@@ -1,83 +1,37 @@
 """The kind `engine`: llama.cpp on this machine as one more backend, reached in the OpenAI dialect on a unix socket."""
 
-from collections.abc import Mapping
-from pathlib import Path
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import Struct
+import structlog
 
 from arriero.backends.base import Want
 from arriero.backends.engine.engine import Engine
 from arriero.backends.engine.instance import Lease
-from arriero.backends.engine.models import model_id
-from arriero.backends.http.call import Call, Headers, Rendered, Timeouts
-from arriero.canonical.catalog import Capability, LoadedModel, ModelCard, ModelDetail
-from arriero.canonical.requests import EmbedRequest
+from arriero.backends.engine.lasting import in_thread
+from arriero.backends.engine.place import EnginePlace
+from arriero.backends.engine.store.store import Store
+from arriero.backends.http.call import Headers, Rendered, Timeouts
+from arriero.canonical.catalog import LoadedModel, ModelCard, ModelDetail
 from arriero.dialects.profiles import profile_of
-from arriero.errors import BackendError, BadRequest, EngineError
+from arriero.errors import StoreError
+
+if TYPE_CHECKING:
+    from arriero.backends.engine.library.desk import Desk
+    from arriero.backends.engine.registry.session import Registries
+
+log = structlog.get_logger("arriero.engine")
 
 _AUTOMATIC_LOADED = 3
 
-SPECIAL_TOKENS = 8
-"""Room for the tokens that a vocabulary puts around every text."""
-
-
-class _Tokenized(Struct):
-    tokens: tuple[int, ...]
-
-
-_tokens = msgspec.json.Decoder(_Tokenized).decode
-
-
-class EnginePlace:
-    """A place on a loaded model, held until the request has ended."""
-
-    __slots__ = ("_headers", "_lease", "model", "pool")
-
-    def __init__(self, lease: Lease, headers: Headers) -> None:
-        self._lease = lease
-        self._headers = headers
-        self.pool = lease.pool
-        self.model = lease.model_alias
-
-    def release(self, keep_alive: float | None) -> None:
-        """The model's time in memory runs from here."""
-        self._lease.release(keep_alive)
-
-    async def fit(self, request: EmbedRequest) -> EmbedRequest:
-        """Inputs cut to the context, as tokens: llama.cpp answers an overlong one with an error instead."""
-        inputs = [await self._fitted(one, request.truncate) for one in request.inputs]
-        return msgspec.structs.replace(request, inputs=tuple(inputs))
-
-    async def _fitted(self, one: str | tuple[int, ...], truncate: bool | None) -> str | tuple[int, ...]:
-        limit = self._lease.context_length
-        # A token is at least one byte: most texts need no counting.
-        if isinstance(one, str) and len(one.encode()) < limit - SPECIAL_TOKENS:
-            return one
-        tokens = one if not isinstance(one, str) else await self._tokens(one)
-        if len(tokens) <= limit:
-            return one
-        if truncate is False:
-            raise BadRequest("the input length exceeds the context length")
-        return tokens[:limit]
-
-    async def _tokens(self, text: str) -> tuple[int, ...]:
-        body = msgspec.json.encode({"content": text, "add_special": True})
-        head, answer = await self.pool.fetch(Call("POST", "/tokenize", self._headers, body))
-        if head.status != 200:
-            raise EngineError(f"{self.model} could not count the tokens of an input (HTTP {head.status})")
-        return _tokens(answer).tokens
-
-    async def diagnose(self) -> BackendError | None:
-        """The crash of the model's process, if that is why the answer was cut."""
-        return await self._lease.diagnose()
-
 
 class EngineBackend:
-    """The embedded engine."""
+    """The embedded engine. `registries` makes the connections to registries when they are first needed."""
 
     kind = "engine"
-    library = False
     has_memory = True
     curated = True
     forwards_client = False
@@ -89,7 +43,7 @@ class EngineBackend:
         self,
         name: str,
         *,
-        models_dir: Path,
+        store: Store,
         demo_model: bool,
         keep_alive: float,
         max_loaded: int | None,
@@ -98,9 +52,16 @@ class EngineBackend:
         max_queue: int,
         threads: int | None,
         timeouts: Timeouts,
+        load_seconds: float = 300.0,
         environment: Mapping[str, str] | None = None,
+        registries: "Callable[[], Registries] | None" = None,
     ) -> None:
         self.name = name
+        self.library = not store.read_only
+        self.store = store
+        self._registries = registries
+        self._desk: Desk | None = None
+        self._tidying: asyncio.Task[None] | None = None
         self.where = "this machine"
         self.profile = profile_of("engine")
         self.roots: Mapping[str, str] = {"openai": "/v1"}
@@ -108,7 +69,7 @@ class EngineBackend:
         self.rendered = Rendered.of(self.headers)
         self.engine = Engine(
             name,
-            models_dir,
+            store,
             demo_model,
             keep_alive=keep_alive,
             max_loaded=max_loaded or _AUTOMATIC_LOADED,
@@ -116,6 +77,7 @@ class EngineBackend:
             context_length=context_length,
             max_queue=max_queue,
             threads=threads,
+            load_seconds=load_seconds,
             timeouts=timeouts,
             environment=environment,
         )
@@ -126,29 +88,36 @@ class EngineBackend:
 
     async def reach(self, want: Want) -> EnginePlace:
         """A place on the model, which is loaded if it is not. Waits its turn."""
-        lease = await self.engine.acquire(want.model, num_ctx=want.context_length, embedding=want.embedding)
-        return EnginePlace(lease, self.headers)
+        lease = await self._acquire(want)
+        return EnginePlace(lease, self.headers, self.engine.fill(lease.model))
 
-    async def load(self, model: str, keep_alive: float | None) -> None:
+    async def load(self, want: Want, keep_alive: float | None) -> None:
         """Bring the model into memory for `keep_alive` seconds; 0 takes it out."""
         if keep_alive == 0:
-            await self.engine.unload(model)
+            await self.engine.unload(want.model)
         else:
-            (await self.engine.acquire(model)).release(keep_alive)
+            (await self._acquire(want)).release(keep_alive)
+
+    async def _acquire(self, want: Want) -> Lease:
+        return await self.engine.acquire(
+            want.model, num_ctx=want.context_length, embedding=want.embedding, tuning=want.tuning
+        )
 
     async def check(self) -> None:
         """Nothing to ask: it is here."""
 
     async def list_models(self) -> tuple[ModelCard, ...]:
-        """The models directory as it is now, and the demo model; none where no engine is installed."""
+        """The store as it is now, and the demo model; none where no engine is installed."""
+        if self._tidying is None:
+            self._tidying = asyncio.create_task(self._tidy())
         if self.engine.missing() is not None:
             return ()
-        return tuple(_spoken(card) for card in await self.engine.list_models())
+        return await self.engine.list_models()
 
     @property
     def broken(self) -> Mapping[str, str]:
-        """Files that are no usable models, by the id that they would have."""
-        return {model_id(path.stem): reason for path, reason in self.engine.broken.items()}
+        """Models that cannot be used, by the id that they would have."""
+        return {broken.id: broken.reason for broken in self.engine.broken.values()}
 
     async def list_loaded(self) -> tuple[LoadedModel, ...]:
         """The models that have a process."""
@@ -161,21 +130,32 @@ class EngineBackend:
 
     async def show(self, card: ModelCard, verbose: bool) -> ModelDetail:
         """The file's own metadata."""
-        detail = await self.engine.show(card.id, verbose)
-        return msgspec.structs.replace(detail, card=_spoken(detail.card))
+        return await self.engine.show(card.id, verbose)
+
+    async def courier(self) -> "Desk":
+        """Who answers library operations."""
+        if self._desk is None:
+            # Only who manages models pays for it.
+            from arriero.backends.engine.library.operations import open_desk
+
+            self._desk = open_desk(self.store, self.engine.find, self._registries)
+        return self._desk
 
     async def close(self) -> None:
-        """End every process."""
+        """End every process, and what goes on in the store."""
+        self.store.close()
+        if self._desk is not None:
+            await self._desk.close()
+        if self._tidying is not None:
+            await asyncio.gather(self._tidying, return_exceptions=True)
         await self.engine.close()
 
-
-def _spoken(card: ModelCard) -> ModelCard:
-    """The card without what the model could do but arriero cannot ask for: llama.cpp fills in only on a route of its
-    own, which the OpenAI dialect does not have.
-    """
-    if card.capabilities is None or Capability.INSERT not in card.capabilities:
-        return card
-    return msgspec.structs.replace(card, capabilities=card.capabilities - {Capability.INSERT})
+    async def _tidy(self) -> None:
+        """Clear away what nobody needs, once, while the first requests are answered."""
+        try:
+            await in_thread(self.store.tidy, time.time())
+        except StoreError as error:
+            log.warning("the model store was not tidied", backend=self.name, error=error.message)
 
 
 def _together(one: LoadedModel, other: LoadedModel) -> LoadedModel:

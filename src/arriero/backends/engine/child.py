@@ -18,23 +18,36 @@ from typing import Any, TextIO
 REFUSED = 3
 NOT_IMPORTED = 4
 LOG_SECONDS = 0.1
+NO_PROGRAMS = "/nonexistent"  # what is no picture would be handed to a program of the machine, if it has one
+MICRO_BATCH = 512  # llama.cpp's default: what is computed at once, and so the memory that it takes
 
 
-def apply(settings: dict[str, Any], params: Any, pooling_types: Any) -> None:
-    """Write the settings into llama.cpp's parameters. `params` is a `CommonParams`."""
+def apply(settings: dict[str, Any], params: Any, engine: Any) -> None:
+    """Write the settings into llama.cpp's parameters. `params` is a `CommonParams`, `engine` the package."""
     params.model.path = settings["model"]
     params.model_alias = {settings["alias"]}
     params.hostnames = [settings["socket"]]
     params.verbosity = 1  # errors only; below that the reason of a failed load is not told
     params.ui = False
     params.cache_ram_mib = 0  # its default keeps up to 8 GiB of old prompts
+    params.video_ffmpeg_bin_dir = NO_PROGRAMS
     params.fit_params = False  # it would alter the context length on its own
     params.n_ctx = settings["context_length"] * settings["parallel"]
     params.n_parallel = settings["parallel"]
     # One store of keys and values for all slots, and yet no request may use more than its own context.
     params.kv_unified = True
     params.kv_unified_per_slot = settings["context_length"]
+    params.n_batch = settings["batch"]
+    params.n_ubatch = min(settings["batch"], MICRO_BATCH)
+    if not settings["mmap"]:
+        params.load_mode = engine.llama_load_mode.LLAMA_LOAD_MODE_NONE
     params.no_extra_bufts = not settings["repack"]
+    if settings["projector"]:
+        params.mmproj.path = settings["projector"]
+    if settings["template"]:
+        params.chat_template = settings["template"]
+    if settings["adapters"]:
+        params.lora_adapters = [adapter(path, engine) for path in settings["adapters"]]
     if settings["threads"]:
         params.cpuparams.n_threads = settings["threads"]
         params.cpuparams_batch.n_threads = settings["threads"]
@@ -43,9 +56,18 @@ def apply(settings: dict[str, Any], params: Any, pooling_types: Any) -> None:
         # An input must fit into one batch: it cannot be pooled over several.
         params.n_batch = params.n_ubatch = settings["context_length"]
         if settings["pooling"]:
-            params.pooling_type = getattr(pooling_types, f"LLAMA_POOLING_TYPE_{settings['pooling'].upper()}")
+            pooling = f"LLAMA_POOLING_TYPE_{settings['pooling'].upper()}"
+            params.pooling_type = getattr(engine.llama_pooling_type, pooling)
     for name, value in settings["sampling"].items():
         setattr(params.sampling, name, value)
+
+
+def adapter(path: str, engine: Any) -> Any:
+    """A LoRA adapter at its full strength."""
+    info = engine.CommonAdapterLoraInfo()
+    info.path = path
+    info.scale = 1.0
+    return info
 
 
 def private_stdout() -> TextIO:
@@ -102,7 +124,7 @@ def main() -> None:
         os._exit(NOT_IMPORTED)
     try:
         params = xllamacpp.CommonParams()
-        apply(settings, params, xllamacpp.llama_pooling_type)
+        apply(settings, params, xllamacpp)
         # The name keeps the server alive; its destructor is never to run, since it can hang.
         server = xllamacpp.Server(params)
     except (RuntimeError, ValueError, TypeError, AttributeError, OSError) as error:

@@ -4,12 +4,13 @@ An estimate from the header, on the safe side: weights, the second copy that lla
 speed, the keys and values of the context, and room for one batch. What is free is `machine`'s to say.
 """
 
+from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
 
 from arriero.backends.engine.gguf import GgufHeader
-from arriero.backends.engine.models import ModelFile
+from arriero.backends.engine.model import ModelFile
 from arriero.errors import ModelTooLarge
 
 PROCESS_BYTES: Final = 40 << 20
@@ -20,16 +21,19 @@ PLAIN_TYPES: Final = frozenset({"F32", "F16", "BF16", "F64", "I8", "I16", "I32",
 
 
 class Need(Struct, frozen=True):
-    """Bytes. `cache` is for the whole context, `copy` is zero where the weights are used as they lie in the file."""
+    """Bytes. `cache` is for the whole context, `copy` is zero where the weights are used as they lie in the file.
+    `beside` are the projector and the adapters.
+    """
 
     weights: int
     copy: int
     cache: int
     scratch: int
+    beside: int = 0
 
     @property
     def total(self) -> int:
-        return self.weights + self.copy + self.cache + self.scratch
+        return self.weights + self.copy + self.cache + self.scratch + self.beside
 
 
 def need(model: ModelFile, *, context_length: int, parallel: int, embedding: bool, repack: bool) -> Need:
@@ -39,12 +43,28 @@ def need(model: ModelFile, *, context_length: int, parallel: int, embedding: boo
     outputs = 0 if embedding else header.count("tokenizer.ggml.tokens") or 0
     batch = context_length if embedding else min(BATCH_TOKENS, context_length)
     quantized = any(tensor.type not in PLAIN_TYPES for tensor in header.tensors)
+    # What the store counts as the model's size are all of its layers.
+    weights = model.size_bytes if model.stored is None else model.header.size_bytes
     return Need(
-        weights=model.size_bytes,
-        copy=model.size_bytes if repack and quantized else 0,
+        weights=weights,
+        copy=weights if repack and quantized else 0,
         cache=cache_bytes_per_token(header) * context_length * parallel,
         scratch=PROCESS_BYTES + 4 * batch * (outputs + 12 * width),
+        beside=_beside(model, embedding),
     )
+
+
+def _beside(model: ModelFile, embedding: bool) -> int:
+    """Files that are loaded with the weights. A projector needs room to work in, which grows with it."""
+    projector = 0 if embedding or model.projector is None else _size(model.projector)
+    return 2 * projector + sum(_size(path) for path in model.adapters)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0  # loading will say what is wrong with it
 
 
 def cache_bytes_per_token(header: GgufHeader) -> int:
@@ -70,11 +90,11 @@ def too_large(model: ModelFile, wanted: Need, available: int, *, context_length:
         f"and {_gib(available)} are available: "
     )
     per_token = cache_bytes_per_token(model.header) * parallel
-    left = available - wanted.weights - wanted.scratch
+    left = available - wanted.weights - wanted.scratch - wanted.beside
     tokens = left // per_token // 256 * 256 if per_token and left > 0 else 0
     if tokens >= 256:
         return ModelTooLarge(text + f"it would fit with num_ctx {min(tokens, context_length)}")
-    room = available - wanted.cache - wanted.scratch
+    room = available - wanted.cache - wanted.scratch - wanted.beside
     if room > 0:
         return ModelTooLarge(text + f"a file of up to {_gib(room)} would fit")
     return ModelTooLarge(text + "no model fits")

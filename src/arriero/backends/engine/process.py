@@ -6,6 +6,7 @@ to start and stop one is `scheduler`'s decision; what the child does with its se
 
 import asyncio
 import contextlib
+import math
 import os
 import re
 import shutil
@@ -22,6 +23,12 @@ from msgspec import Struct
 
 from arriero.backends.engine import child
 from arriero.errors import EngineCrashed, EngineError, EngineMissing, ModelBroken, ModelTooLarge
+
+DEFAULT_BATCH: Final = 512
+"""Ollama's default of `num_batch`."""
+
+MAX_SETTINGS_BYTES: Final = 120_000
+"""Linux takes no longer argument than 128 KiB."""
 
 LAST_LINES: Final = 200
 LINE_BYTES: Final = 4096
@@ -43,7 +50,8 @@ class ChildSettings(Struct, frozen=True, kw_only=True):
     """What a child is told. `context_length` is tokens per request, `pooling` a llama.cpp pooling type in lower case.
 
     `repack` lets llama.cpp make a second, faster copy of the weights. `sampling` are defaults in llama.cpp's words for
-    requests that do not say. `threads` 0 leaves the number to llama.cpp.
+    requests that do not say. `threads` 0 leaves the number to llama.cpp. `projector` and `adapters` are GGUF files,
+    `template` is a jinja text in place of the model's own. `batch` is tokens, and of no use to an embedding child.
     """
 
     model: str
@@ -55,6 +63,11 @@ class ChildSettings(Struct, frozen=True, kw_only=True):
     pooling: str | None = None
     repack: bool = True
     sampling: dict[str, float] = {}
+    projector: str | None = None
+    adapters: tuple[str, ...] = ()
+    template: str | None = None
+    batch: int = DEFAULT_BATCH
+    mmap: bool = True
 
 
 class _Told(Struct, frozen=True):
@@ -70,7 +83,11 @@ class Child:
     def __init__(self, process: asyncio.subprocess.Process, socket: Path, settings: ChildSettings) -> None:
         self.socket = socket
         self.alias = settings.alias
-        self._model = settings.model
+        self._names = {
+            settings.model: settings.alias,
+            **({settings.projector: f"the projector of {settings.alias}"} if settings.projector else {}),
+            **dict.fromkeys(settings.adapters, f"an adapter of {settings.alias}"),
+        }
         self.exit_code: int | None = None
         self._process = process
         self._lines: deque[str] = deque(maxlen=LAST_LINES)
@@ -95,13 +112,16 @@ class Child:
         """
         directory = socket_directory(environment or {})
         socket = directory / "llama.sock"
-        told = {**msgspec.to_builtins(settings), "socket": str(socket)}
+        told = msgspec.json.encode({**msgspec.to_builtins(settings), "socket": str(socket)}).decode()
+        if len(told.encode()) > MAX_SETTINGS_BYTES:
+            directory.rmdir()
+            raise ModelBroken(f"{settings.alias} cannot be loaded: its chat template is too long")
         try:
             process = await asyncio.create_subprocess_exec(
                 python,
                 "-I",
                 child.__file__,
-                msgspec.json.encode(told).decode(),
+                told,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
@@ -115,7 +135,7 @@ class Child:
             raise
         self = cls(process, socket, settings)
         try:
-            async with asyncio.timeout(ready_seconds):
+            async with asyncio.timeout(ready_seconds if ready_seconds < math.inf else None):
                 await self._until_ready()
         except TimeoutError:
             await self.end()
@@ -208,8 +228,11 @@ class Child:
             call()
 
     def _readable(self, line: bytes) -> str:
-        """A line of standard error, with the model's name for its path: a client may get to read it."""
-        return line[:LINE_BYTES].decode(errors="replace").replace(self._model, self.alias)
+        """A line of standard error, with the model's name for its paths: a client may get to read it."""
+        text = line[:LINE_BYTES].decode(errors="replace")
+        for path, name in self._names.items():
+            text = text.replace(path, name)
+        return text
 
 
 def failure(code: int, lines: tuple[str, ...], alias: str) -> EngineError:
@@ -239,6 +262,8 @@ def reason(lines: tuple[str, ...]) -> str | None:
         [line[line.index("GGML_ASSERT") :] for line in lines if "GGML_ASSERT" in line],
         [line.replace("what():", "") for line in lines if line.lstrip().startswith("what():")],
         [text for text in errors if "error loading model" in text and "failed to load model" not in text],
+        # Of the parts beside the weights the first error does not say which one it means.
+        [text for text in errors if "CLIP model" in text or "mmproj" in text or "lora adapter: " in text],
         errors,
         list(lines[-1:]),
     )

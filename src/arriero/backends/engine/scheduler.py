@@ -5,7 +5,7 @@ timer rings) and decides, without suspending, for each request in turn:
 
 1. its model is loaded, suits and has a free slot: served;
 2. its model is loaded and suits, all slots taken: waits, and so does everyone after it for the same model;
-3. its model is loaded with too small a context, or its file has changed: reloaded once nobody uses it;
+3. its model is loaded with too small a context or other tuning, or its file has changed: reloaded once nobody uses it;
 4. its model is not loaded: loaded, one load at a time, after unloading idle models, the longest unused first, if
    there are too many or memory is short. While room has to be made, nobody further down the line is served: else a
    steady stream of requests for the loaded models would keep this one out for ever.
@@ -19,15 +19,18 @@ from dataclasses import dataclass
 
 from msgspec import Struct
 
+from arriero.backends.base import Tuning
 from arriero.backends.engine.faults import Faults
-from arriero.backends.engine.instance import FOREVER, Instance, Key, Lease, State
-from arriero.backends.engine.loading import load
+from arriero.backends.engine.instance import FOREVER, Instance, Key, Learnt, Lease, State, bounded, key_of, weights_of
+from arriero.backends.engine.loading import load, template_of
 from arriero.backends.engine.machine import Machine
 from arriero.backends.engine.memory import Need, need, too_large
-from arriero.backends.engine.models import Fingerprint, ModelFile
-from arriero.backends.engine.process import ChildSettings
+from arriero.backends.engine.model import Fingerprint, ModelFile
+from arriero.backends.engine.process import DEFAULT_BATCH, ChildSettings
 from arriero.backends.http.call import Timeouts
 from arriero.errors import ArrieroError, Busy, EngineError, InternalError, ModelTooLarge, NoBackend
+
+UNTUNED = Tuning()
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -57,22 +60,22 @@ class _Waiter:
     model: ModelFile
     embedding: bool
     context_length: int
+    tuning: Tuning
     lease: asyncio.Future[Lease]
 
     @property
     def key(self) -> Key:
-        return str(self.model.path), self.embedding
+        return key_of(self.model, embedding=self.embedding)
 
 
 class Scheduler:
-    """The line, the loaded models, and the one who decides. Used from one event loop. `label` begins error sentences.
-
-    `clock` gives unix seconds. `supports_tools` holds what llama.cpp says of the templates it has seen.
+    """The line, the loaded models, and the one who decides. Used from one event loop. `label` begins error sentences,
+    `clock` gives unix seconds.
     """
 
     def __init__(self, settings: Settings, *, label: str, machine: Machine, clock: Callable[[], float]) -> None:
         self.faults = Faults()
-        self.supports_tools: dict[Fingerprint, bool] = {}
+        self._learnt: dict[tuple[Fingerprint | None, Key], Learnt] = {}
         self._settings = settings
         self._default_keep_alive = _endless(settings.keep_alive)
         self._label = label
@@ -94,13 +97,20 @@ class Scheduler:
         """Requests in the line."""
         return len(self._waiting)
 
-    async def acquire(self, model: ModelFile, *, context_length: int, embedding: bool) -> Lease:
+    def learnt(self, model: ModelFile) -> Learnt | None:
+        """What llama.cpp made of a model when it was last loaded for chat; `None` if it never was."""
+        return self._learnt.get((weights_of(model), key_of(model, embedding=False)))
+
+    async def acquire(
+        self, model: ModelFile, *, context_length: int, embedding: bool, tuning: Tuning = UNTUNED
+    ) -> Lease:
         """Wait for a place on a process of this kind. Raises `Busy`, `NoBackend` after `close`, or an `EngineError`."""
         if self._closed:
             raise NoBackend("the engine is closing")
-        if len(self._waiting) >= self._settings.max_queue:
+        # Even with no queue one has to wait for its model to load.
+        if len(self._waiting) >= max(1, self._settings.max_queue):
             raise Busy()
-        waiter = _Waiter(model, embedding, context_length, asyncio.get_running_loop().create_future())
+        waiter = _Waiter(model, embedding, context_length, bounded(tuning), asyncio.get_running_loop().create_future())
         self._waiting.append(waiter)
         self._dispatch()
         try:
@@ -113,11 +123,20 @@ class Scheduler:
                 waiter.lease.result().release()
             raise
 
-    async def unload(self, id: str) -> None:
-        """Take a model out of memory, after its last request if it is in use."""
+    async def unload(self, id: str, model: ModelFile | None = None) -> None:
+        """Take a model out of memory, after its last request if it is in use: what was loaded under this name, and what
+        `model`, which has the name now, shares with others.
+        """
+        keys = () if model is None else (key_of(model, embedding=False), key_of(model, embedding=True))
         ending: list[Instance] = []
         for instance in self.instances:
-            if instance.model.id == id and instance.state is State.READY:
+            if instance.model.id != id and instance.key not in keys:
+                continue
+            if instance.state is State.LOADING:
+                instance.leaving = True
+                if not self._is_awaited(instance):
+                    _give_up(instance)
+            elif instance.state is State.READY:
                 instance.retired = True
                 if instance.idle:
                     ending.append(instance)
@@ -172,6 +191,10 @@ class Scheduler:
                 wake_at = min(wake_at, start_at)
                 continue
             if self._loading:
+                # Those who asked for it may have left, and a template without end keeps a load from ending.
+                for each in self.instances:
+                    if each.state is State.LOADING and not self._is_awaited(each):
+                        _give_up(each)
                 continue
             try:
                 room = self._room(waiter)
@@ -193,7 +216,7 @@ class Scheduler:
         """Give the request a place if there is one; start the unloading if it needs another instance."""
         if instance.state is not State.READY or instance.pool is None:
             return False
-        if instance.retired or not instance.suits(waiter.model, waiter.context_length):
+        if instance.retired or not instance.suits(waiter.model, waiter.context_length, waiter.tuning):
             if instance.idle:
                 self._stop(instance)
             return False
@@ -202,7 +225,7 @@ class Scheduler:
         self._waiting.remove(waiter)
         instance.runs += 1
         instance.used_at = now
-        waiter.lease.set_result(Lease(instance, instance.pool, self._returned))
+        waiter.lease.set_result(Lease(instance, waiter.model, instance.pool, self._returned))
         return True
 
     def _returned(self, instance: Instance, keep_alive: float | None) -> None:
@@ -210,7 +233,7 @@ class Scheduler:
         instance.runs -= 1
         instance.used_at = now
         instance.keep_alive = self._default_keep_alive if keep_alive is None else _endless(keep_alive)
-        instance.deadline = now + instance.keep_alive
+        instance.deadline = now if instance.leaving else now + instance.keep_alive
         self._dispatch()
 
     def _refuse(self, waiter: _Waiter, error: ArrieroError) -> None:
@@ -256,6 +279,9 @@ class Scheduler:
             self._stop(idle[0])
         return None
 
+    def _is_awaited(self, instance: Instance) -> bool:
+        return any(waiter.key == instance.key and not waiter.lease.done() for waiter in self._waiting)
+
     @property
     def _loading(self) -> bool:
         return any(instance.state is State.LOADING for instance in self._instances.values())
@@ -265,6 +291,7 @@ class Scheduler:
             model=waiter.model,
             embedding=waiter.embedding,
             context_length=waiter.context_length,
+            tuning=self._tuned(waiter.tuning),
             need=wanted,
             keep_alive=self._default_keep_alive,
             deadline=now + self._default_keep_alive,
@@ -272,6 +299,14 @@ class Scheduler:
         )
         self._instances[instance.key] = instance
         instance.loader = self._task(self._bring_up(instance, repack))
+
+    def _tuned(self, tuning: Tuning) -> Tuning:
+        """With a value for everything."""
+        return Tuning(
+            threads=tuning.threads or self._settings.threads or self._machine.cores(),
+            batch=tuning.batch or DEFAULT_BATCH,
+            mmap=tuning.mmap is not False,
+        )
 
     def _stop(self, instance: Instance) -> None:
         assert instance.child is not None and instance.pool is not None
@@ -314,6 +349,11 @@ class Scheduler:
         error: ArrieroError = InternalError(f"{instance.model.id} was not loaded")
         try:
             await self._load(instance, repack)
+        except asyncio.CancelledError:
+            # Nobody waited for it when it was given up; who has come since gets a load of their own.
+            self._forget(instance)
+            instance.state = State.STOPPING
+            raise
         except ArrieroError as raised:
             error = raised
         except OSError as raised:
@@ -325,7 +365,8 @@ class Scheduler:
             self._dispatch()
 
     async def _load(self, instance: Instance, repack: bool) -> None:
-        model, settings = instance.model, self._settings
+        model, settings, tuning = instance.model, self._settings, instance.tuning
+        chats = not instance.embedding
         loaded = await load(
             model,
             ChildSettings(
@@ -333,23 +374,29 @@ class Scheduler:
                 alias=model.id,
                 context_length=instance.context_length,
                 parallel=settings.num_parallel,
-                threads=settings.threads or self._machine.cores(),
+                threads=tuning.threads or 0,
                 embedding=instance.embedding,
                 # Models made for embedding say how they pool; for a chat model there is no right way, only a usual one.
                 pooling="mean" if instance.embedding and model.header.integer("pooling_type") is None else None,
                 repack=repack,
-                sampling=model.sampling,
+                sampling=model.sampling if chats else {},
+                projector=str(model.projector) if chats and model.projector is not None else None,
+                adapters=tuple(map(str, model.adapters)),
+                template=template_of(model) if chats else None,
+                batch=tuning.batch or DEFAULT_BATCH,
+                mmap=tuning.mmap is not False,
             ),
             label=self._label,
             ready_seconds=settings.load_seconds,
             timeouts=settings.timeouts,
             environment=settings.environment,
         )
-        if loaded.supports_tools is not None:
-            self.supports_tools[model.fingerprint] = loaded.supports_tools
+        instance.learnt = loaded.learnt
+        if chats:
+            self._learnt[weights_of(model), instance.key] = loaded.learnt
         now = self._clock()
         instance.child, instance.pool, instance.state = loaded.child, loaded.pool, State.READY
-        instance.used_at, instance.deadline = now, now + instance.keep_alive
+        instance.used_at, instance.deadline = now, now if instance.leaving else now + instance.keep_alive
         loaded.child.on_exit(lambda: self._ended(instance))
 
     def _not_loaded(self, instance: Instance, error: ArrieroError) -> None:
@@ -360,6 +407,11 @@ class Scheduler:
             too_much = waiter.context_length >= instance.context_length or not isinstance(error, ModelTooLarge)
             if waiter.key == instance.key and too_much:
                 self._refuse(waiter, error)
+
+
+def _give_up(instance: Instance) -> None:
+    if instance.loader is not None and not instance.loader.cancelling():
+        instance.loader.cancel()
 
 
 def _endless(keep_alive: float) -> float:

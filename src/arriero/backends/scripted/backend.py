@@ -107,11 +107,11 @@ class Scripted:
         body = msgspec.json.encode({"model": card.id, "verbose": verbose})
         return ollama_catalog.read_show(await self._ask("POST", "/api/show", body), card.id)
 
-    async def load(self, model: str, keep_alive: float | None) -> None:
+    async def load(self, want: Want, keep_alive: float | None) -> None:
         """A request without a prompt, where the script speaks Ollama."""
         if "ollama" in self.roots:
             seconds = None if keep_alive is None else -1 if keep_alive == float("inf") else keep_alive
-            await self._ask("POST", "/api/generate", msgspec.json.encode({"model": model, "keep_alive": seconds}))
+            await self._ask("POST", "/api/generate", msgspec.json.encode({"model": want.model, "keep_alive": seconds}))
 
     async def close(self) -> None:
         """End the server and take its socket away."""

@@ -13,6 +13,7 @@ from arriero.dialects.ollama.answers import encode_chat, encode_embed, encode_em
 from arriero.dialects.ollama.checks import check_chat, check_embed, check_generate
 from arriero.dialects.ollama.driver import CHAT_PATH, DRIVERS, EMBED_PATH, GENERATE_PATH
 from arriero.dialects.ollama.errors import STREAM_TYPE, WHOLE_TYPE, model_not_found, write_error, write_stream_error
+from arriero.dialects.ollama.memory import MARK
 from arriero.dialects.ollama.requests import (
     DIALECT_NAME,
     decode_chat,
@@ -22,6 +23,7 @@ from arriero.dialects.ollama.requests import (
     is_load,
 )
 from arriero.dialects.ollama.stream import chat_encoder, generate_encoder
+from arriero.dialects.ollama.templated import rendering
 
 EMBEDDINGS_PATH = "/api/embeddings"
 
@@ -53,6 +55,8 @@ DIALECT = Dialect(
             stream_default=True,
             whole_type=WHOLE_TYPE,
             stream_type=STREAM_TYPE,
+            own_mark=b"%d" % MARK,
+            render=rendering,
         ),
         Endpoint(
             operation=Operation.EMBED,

@@ -55,14 +55,14 @@ def encode_chat(answer: WholeAnswer, context: AnswerContext, now_ns: int) -> byt
 def encode_generate(answer: WholeAnswer, context: AnswerContext, now_ns: int) -> bytes:
     """The answer of /api/generate with `stream:false`."""
     whole = _answer(answer)
-    counted = _metrics(whole, context, now_ns)
+    counted, said = _metrics(whole, context, now_ns), _joined(whole, Text)
     return b'{"model":%b,"created_at":"%b","response":%b%b,%b%b%b}' % (
         json_string(context.model),
         moment(now_ns),
-        json_string(_joined(whole, Text)),
+        json_string(said),
         _thinking(whole, context),
         _done(whole.finished.reason),
-        generate_end(whole.finished, context, counted, _calls(whole, context)),
+        generate_end(whole.finished, context, said, counted, _calls(whole, context)),
         _logprobs(whole, context),
     )
 

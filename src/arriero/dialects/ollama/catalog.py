@@ -7,6 +7,7 @@ out as it came (`native`), under the name that clients see here.
 """
 
 import re
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -19,8 +20,10 @@ from msgspec import Raw
 
 from arriero.canonical.catalog import Capability, Listed, LoadedModel, ModelCard, ModelDetail
 from arriero.dialects.ollama.catalog_reading import read_ps, read_show, read_tags, read_version
-from arriero.dialects.ollama.golang import print_float, quote
-from arriero.wire.jsontext import json_text
+from arriero.dialects.ollama.golang import json_float, print_float, quote
+from arriero.dialects.ollama.modelfile import Modelfile, write_modelfile
+from arriero.dialects.ollama.sizes import parameter_size
+from arriero.wire.jsontext import float32_text, json_text
 
 INVENTED_SIZE_BYTES = 1_000_000_000
 """Some front ends hide a model of size 0, and `ollama ps` shows it as unknown."""
@@ -51,6 +54,7 @@ _members = msgspec.json.Decoder(dict[str, Raw]).decode
 _texts = msgspec.json.Decoder(list[str]).decode
 _moment_in = msgspec.json.Decoder(datetime).decode
 _TIME = re.compile(rb'"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"')
+_float32 = struct.Struct("<f")
 _COUNT = re.compile(rb"\d{1,18}")  # as many digits as Go's integers surely hold
 
 
@@ -95,30 +99,47 @@ def show(
     """The answer of /api/show for the model listed as `name`.
 
     `basename` overrides `general.basename` (Copilot Chat shows it as the model's name), `system` and `options` are the
-    request's, which only change what is shown.
+    request's, which only change what is shown, `options` in the Modelfile alone.
     """
     card = detail.card
     native = _native(card.native)
     if "model_info" in native:
         return json_text(_shown_native(native, card, since, basename, system))
     shown_system = system or detail.system
-    parameters = _parameters(detail, options or {})
-    template = detail.template if detail.template is not None else _template(card)
+    parameters = _parameters(detail, {})
+    template = detail.template or detail.chat_template or _template(card)
+    written = Modelfile(
+        base=name,
+        template=(detail.template if detail.stored else template) or "",
+        system=shown_system or "",
+        renderer=detail.renderer or "",
+        parser=detail.parser or "",
+        requires=detail.requires or "",
+        parameters=tuple((key, _bare(value)) for key, value in _parameters(detail, options or {})),
+        licenses=detail.licenses,
+        messages=detail.messages,
+    )
     # Four texts that strict clients (OllamaKit) decode as strings: empty where there is nothing to say.
     shown: dict[str, object] = {
-        "license": detail.license or "",
-        "modelfile": _modelfile(name, template, shown_system, parameters, detail.license),
-        "parameters": "\n".join(f"{key:<{_PARAMETER_COLUMNS}} {value}" for key, value in parameters),
+        "license": "\n".join(detail.licenses),
+        "modelfile": write_modelfile(written),
+        "parameters": "\n".join(f"{key:<{_PARAMETER_COLUMNS}} {_parameter(value)}" for key, value in parameters),
         "template": template,
     }
     if shown_system:
         shown["system"] = shown_system
     shown["details"] = _details(card)
-    shown["model_info"] = _info(detail, basename or card.display_name or name, verbose)
+    if detail.messages:
+        shown["messages"] = [{"role": role, "content": content} for role, content in detail.messages]
+    shown["model_info"] = _info(detail, basename, name, verbose)
+    if detail.projector:
+        shown["projector_info"] = dict(sorted((key, _shown(value, verbose)) for key, value in detail.projector.items()))
     if detail.tensors:
         shown["tensors"] = [{"name": one, "type": kind, "shape": shape} for one, kind, shape in detail.tensors]
     shown["capabilities"] = _capabilities(card)
     shown["modified_at"] = _local(_modified(card, since))
+    if detail.requires:
+        shown["requires"] = detail.requires
     return json_text(shown)
 
 
@@ -283,16 +304,6 @@ def family_of(id: str) -> str | None:
     return next((family for family in FAMILIES if family in folded), None)
 
 
-def parameter_size(count: int | None) -> str:
-    """A rounded count of parameters, as Ollama prints it: `8B`, `1.2B`, `494.03M`, `12K`; `""` where unknown."""
-    if not count:
-        return ""
-    for unit, letter, decimals in ((10**9, "B", 1), (10**6, "M", 2), (10**3, "K", 0)):
-        if count >= unit:
-            return f"{count // unit}{letter}" if count % unit == 0 else f"{count / unit:.{decimals}f}{letter}"
-    return str(count)
-
-
 def _capabilities(card: ModelCard) -> Sequence[str]:
     return _words(card.capabilities or _COMPLETION)
 
@@ -305,7 +316,7 @@ def _words(able: frozenset[Capability]) -> tuple[str, ...]:
 # ---- show ----------------------------------------------------------------------------------------------------------
 
 
-def _info(detail: ModelDetail, basename: str, verbose: bool) -> dict[str, object]:
+def _info(detail: ModelDetail, basename: str | None, name: str, verbose: bool) -> dict[str, object]:
     """GGUF-like metadata, sorted. Only what is known has a key; numbers are integers where they are whole."""
     card = detail.card
     architecture = detail.info.get("general.architecture") or card.family or INVENTED_ARCHITECTURE
@@ -317,17 +328,27 @@ def _info(detail: ModelDetail, basename: str, verbose: bool) -> dict[str, object
     }
     info = {key: value for key, value in known.items() if value is not None}
     info |= {key: _shown(value, verbose) for key, value in detail.info.items() if key not in _HIDDEN_INFO}
-    return dict(sorted((info | {"general.basename": basename}).items()))
+    own = info.get("general.basename") if detail.stored else None
+    return dict(sorted((info | {"general.basename": basename or own or card.display_name or name}).items()))
 
 
 def _shown(value: Any, verbose: bool) -> object:
     match value:
         case list() | tuple() if value and not verbose:
             return None
-        case float() if isfinite(value) and value == int(value) and abs(value) < 1e21:
-            return int(value)
+        case float() if isfinite(value):
+            # What a file says in 32 bits is not made longer by what 64 bits make of it.
+            return Raw((float32_text(value) if _is_float32(value) else json_float(value)).encode())
         case _:
             return value
+
+
+def _is_float32(value: float) -> bool:
+    try:
+        narrow: float = _float32.unpack(_float32.pack(value))[0]
+    except OverflowError:
+        return False
+    return narrow == value
 
 
 def _shown_native(
@@ -350,13 +371,13 @@ def _shown_native(
     return shown
 
 
-def _parameters(detail: ModelDetail, options: Mapping[str, object]) -> list[tuple[str, str]]:
-    """(name, text) pairs; a list makes one pair an item. The context length stands in where no `num_ctx` was told."""
+def _parameters(detail: ModelDetail, options: Mapping[str, object]) -> list[tuple[str, object]]:
+    """(name, value) pairs; a list makes one pair an item. The context length stands in where no `num_ctx` was told."""
     merged = {**detail.parameters, **options}
-    if detail.card.context_length and "num_ctx" not in merged:
+    if not detail.stored and detail.card.context_length and "num_ctx" not in merged:
         merged = {"num_ctx": detail.card.context_length, **merged}
     return [
-        (name, _parameter(item))
+        (name, item)
         for name, value in merged.items()
         for item in (value if isinstance(value, list | tuple) else (value,))
         if item is not None
@@ -364,11 +385,14 @@ def _parameters(detail: ModelDetail, options: Mapping[str, object]) -> list[tupl
 
 
 def _parameter(value: object) -> str:
+    """A value as `parameters` shows it."""
+    return quote(value) if isinstance(value, str) else _bare(value)
+
+
+def _bare(value: object) -> str:
     match value:
         case bool():
             return "true" if value else "false"
-        case str():
-            return quote(value)
         case float():
             return print_float(value)
         case _:
@@ -378,33 +402,6 @@ def _parameter(value: object) -> str:
 
 def _template(card: ModelCard) -> str:
     return _INSERT_TEMPLATE if Capability.INSERT in (card.capabilities or ()) else _SHOWN_TEMPLATE
-
-
-def _modelfile(
-    name: str, template: str, system: str | None, parameters: Sequence[tuple[str, str]], license: str | None
-) -> str:
-    lines = [
-        '# Modelfile generated by "ollama show"',
-        "# To build a new Modelfile based on this, replace FROM with:",
-        f"# FROM {name}",
-        "",
-        f"FROM {name}",
-    ]
-    if template:
-        lines.append(f"TEMPLATE {_quoted(template)}")
-    if system:
-        lines.append(f"SYSTEM {_quoted(system)}")
-    lines += [f"PARAMETER {key} {value}" for key, value in parameters]
-    if license:
-        lines.append(f"LICENSE {_quoted(license)}")
-    return "\n".join(lines) + "\n"
-
-
-def _quoted(value: str) -> str:
-    """A value as a Modelfile holds it: bare where it can be, in triple quotes where it holds a quote as well."""
-    if "\n" in value or value[:1] == " " or value[-1:] == " ":
-        return f'"""{value}"""' if '"' in value else f'"{value}"'
-    return value
 
 
 # ---- times ---------------------------------------------------------------------------------------------------------

@@ -98,7 +98,7 @@ def read_show(body: bytes, model: str) -> ModelDetail:
         template=_text(shown, "template"),
         system=_text(shown, "system"),
         parameters=_parameters(_text(shown, "parameters") or ""),
-        license=_text(shown, "license"),
+        licenses=(told,) if (told := _text(shown, "license")) else (),
     )
 
 

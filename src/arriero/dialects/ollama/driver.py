@@ -1,8 +1,9 @@
 """Canonical requests as an Ollama server takes them.
 
-A conversation goes to /api/chat; one that carries a `template` or a `context` to /api/generate, the only route that
-knows them. A completion goes to /api/generate: untouched (`raw`) or, with a suffix, through the model's own template.
-Knobs that the API has no word for are named in `dropped`; content that it cannot hold raises `UnsupportedContent`.
+A conversation goes to /api/chat; one turn that carries a `template` or a `context` to /api/generate, the only route
+that knows them. A completion goes to /api/generate: untouched (`raw`) or, with a suffix, through the model's own
+template. Knobs that the API has no word for are named in `dropped`; content that it cannot hold raises
+`UnsupportedContent`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -53,8 +54,8 @@ _DATA_MARK = ";base64,"
 def encode_chat(request: Request, target: Target) -> Outbound:
     """A conversation. Raises `UnsupportedContent`, and `BadRequest` for call arguments that are no JSON object."""
     assert isinstance(request, ChatRequest)
-    if request.dialect == DIALECT_NAME and _ONLY_GENERATE & request.extra.keys():
-        turn = _single_turn(request)
+    if request.dialect == DIALECT_NAME and (request.continues or _ONLY_GENERATE & request.extra.keys()):
+        turn = single_turn(request)
         if turn is not None:
             return _encode_turn(request, target, *turn)
     choice = bytes(request.tool_choice) if request.tool_choice is not None else b"null"
@@ -145,7 +146,7 @@ def _outbound(
 # ---- one turn by /api/generate -------------------------------------------------------------------------------------
 
 
-def _single_turn(request: ChatRequest) -> tuple[str | None, Message] | None:
+def single_turn(request: ChatRequest) -> tuple[str | None, Message] | None:
     """The system text and the user's message, where that is all there is."""
     if request.tools or not request.messages:
         return None
@@ -171,6 +172,9 @@ def _encode_turn(request: ChatRequest, target: Target, system: str | None, asked
     body |= _how(request)
     if request.think is not None:
         body["think"] = write_think(request.think)
+    if request.continues:
+        # An empty memory is one: nothing of the model's own comes before this turn. `extra` may have another.
+        body["context"] = ()
     return _outbound(GENERATE_PATH, body, request)
 
 

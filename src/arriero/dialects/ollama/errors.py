@@ -12,13 +12,14 @@ from arriero.wire.jsontext import json_string
 
 WHOLE_TYPE = b"application/json; charset=utf-8"
 STREAM_TYPE = b"application/x-ndjson"
-_WOULD_BE_STREAM_TYPE = b"application/json"
+WOULD_BE_STREAM_TYPE = b"application/json"
+"""What is answered in place of a stream, be it an error or, to `stream: false`, that all went well."""
 
 
 def write_error(error: ArrieroError, streaming: bool) -> ErrorAnswer:
     """An error instead of an answer. One that comes before the first frame of a stream has a type without charset."""
     body = b'{"error":%b,"type":%b}' % (json_string(error.message), json_string(error.type))
-    return ErrorAnswer(error.status, _WOULD_BE_STREAM_TYPE if streaming else WHOLE_TYPE, body)
+    return ErrorAnswer(error.status, WOULD_BE_STREAM_TYPE if streaming else WHOLE_TYPE, body)
 
 
 def write_stream_error(error: ArrieroError) -> bytes:

@@ -42,7 +42,8 @@ DONE_REASONS = {
 }
 """Clients know four words; calls and filtered answers end in `stop`."""
 
-_WITHOUT_METRICS = (Reason.LOAD, Reason.UNLOAD)
+WITHOUT_METRICS = (Reason.LOAD, Reason.UNLOAD)
+"""Ends of answers in which the model said nothing."""
 
 
 class BadArguments(ValueError):
@@ -92,7 +93,7 @@ def metrics(finished: Finished, times: Times, request: Request, measured: Measur
     nobody measured are what passed here; where not even the first token was seen, the time since the request was sent
     is divided among the tokens.
     """
-    if finished.reason in _WITHOUT_METRICS:
+    if finished.reason in WITHOUT_METRICS:
         return b""
     usage, told = finished.usage, finished.timings
     prompt_tokens = usage.prompt_tokens or guessed_prompt_tokens(request)

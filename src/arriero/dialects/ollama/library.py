@@ -24,14 +24,15 @@ PULL, PUSH, CREATE, COPY, DELETE = "/api/pull", "/api/push", "/api/create", "/ap
 
 class Asked(Struct, frozen=True):
     """`model` is as the client typed it, for a copy its source. `destination` is the copy's. `digests` are the blobs
-    that a model is created of. `stream`: frames are wanted, not one answer at the end. `insecure`: the registry is
-    asked over plain HTTP.
+    that a model is created of, `base` the model. `stream`: frames are wanted, not one answer at the end. `insecure`:
+    the registry is asked over plain HTTP.
     """
 
     model: str
     destination: str = ""
     stream: bool = True
     digests: tuple[str, ...] = ()
+    base: str = ""
     insecure: bool = False
 
 
@@ -46,6 +47,7 @@ class _Body(_NameBody):
 
 
 class _CreateBody(_Body):
+    base: str | None = msgspec.field(default=None, name="from")
     files: dict[str, Raw] | None = None
     adapters: dict[str, Raw] | None = None
     draft_files: dict[str, Raw] | None = None
@@ -77,14 +79,14 @@ def _create(body: bytes) -> Asked:
     read, _ = _read_create(body)
     maps = (read.files, read.adapters, read.draft_files)
     digests = tuple(text for found in maps for raw in (found or {}).values() if (text := _text(raw)))
-    return Asked(_new_name(read), stream=read.stream is not False, digests=digests)
+    return Asked(_new_name(read), stream=read.stream is not False, digests=digests, base=read.base or "")
 
 
 def _copy(body: bytes) -> Asked:
     read, _ = _read_copy(body)
     for field, text in (("source", read.source or ""), ("destination", read.destination or "")):
         # The source may be any name that arriero knows, the destination becomes one of Ollama's.
-        if not text.strip() or (field == "destination" and not _is_name(text)):
+        if not text or text != text.strip() or (field == "destination" and parse(text) is None):
             raise BadRequest(f"{field} {quote(text)} is invalid")
     return Asked(read.source or "", read.destination or "")
 
@@ -113,6 +115,8 @@ def missing(path: str, model: str) -> ModelNotFound:
 
 def unknown(path: str, model: str) -> ModelNotFound:
     """The same of one that nobody lists. Raises `BadRequest` for a text that is no name at all."""
+    if path == DELETE:
+        source(model)
     try:
         check_unknown(model)
     except BadRequest:
@@ -120,9 +124,13 @@ def unknown(path: str, model: str) -> ModelNotFound:
     return missing(path, model)
 
 
+_KNOWN = MappingProxyType({COPY: ("source",), CREATE: ("from",)})
+"""Where the name of a model that is there already stands, if not where it stands elsewhere."""
+
+
 def renamed(path: str, body: bytes, id: str) -> bytes:
     """The body of an operation with the backend's own id where the model's name stands. Nothing else moves."""
-    keys = ("source",) if path == COPY else ("model", "name")
+    keys = _KNOWN.get(path, ("model", "name"))
     body = repaired(body)
     found = {member.key for member in members(body) if member.key.casefold() in keys}
     return splice(body, dict.fromkeys(found, json_string(id)))

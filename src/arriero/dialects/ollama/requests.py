@@ -4,8 +4,9 @@ Two lanes. A strict typed decoder takes nearly every real request; whatever it r
 knows Go's habits and Go's error texts. Both give the same bodies, and one set of functions makes requests of them.
 
 What has no canonical field stays in `extra` under its own name, so that a driver of this dialect passes it on and any
-other names it as dropped: `template` and `context` of /api/generate (a chat backend cannot apply them), `system` beside
-a `suffix`, `raw`, `think` on a completion, `_debug_render_only`, and every unknown field of the top level.
+other names it as dropped: `template` of /api/generate and a `context` that some Ollama server made (a chat backend
+cannot apply them), `system` beside a `suffix`, `raw`, `think` on a completion, `_debug_render_only`, and every unknown
+field of the top level. A `context` that arriero made is the turns before this one.
 
 An empty name is an error of its own on each endpoint; every other name passes unless no backend could have it.
 """
@@ -40,6 +41,7 @@ from arriero.dialects.ollama.bodies import (
 )
 from arriero.dialects.ollama.lenient import reader as lenient_reader
 from arriero.dialects.ollama.media import checked, medium, picture_type
+from arriero.dialects.ollama.memory import recalled, resumed
 from arriero.dialects.ollama.names import check_name
 from arriero.dialects.ollama.options import read_format, read_keep_alive, read_options, read_think
 from arriero.errors import BadRequest, ModelNotFound
@@ -130,9 +132,8 @@ def decode_generate(body: bytes) -> ChatRequest | CompletionRequest:
             model=read.model, think=think, stream=stream, keep_alive=keep_alive, runner=runner, dialect=DIALECT_NAME
         )
     format = read_format(bytes(read.format))
-    extra = _kept(
-        extra, template=read.template, context=read.context, _debug_render_only=read.debug_render_only or None
-    )
+    context = read.context
+    extra = _kept(extra, template=read.template, _debug_render_only=read.debug_render_only or None)
     if read.raw or read.suffix:
         return CompletionRequest(
             model=read.model,
@@ -148,14 +149,17 @@ def decode_generate(body: bytes) -> ChatRequest | CompletionRequest:
             truncate=read.truncate,
             shift=read.shift,
             runner=runner,
-            extra=_kept(extra, system=read.system, raw=(read.suffix and read.raw) or None, think=think),
+            extra=_kept(
+                extra, context=context, system=read.system, raw=(read.suffix and read.raw) or None, think=think
+            ),
             dialect=DIALECT_NAME,
         )
     asked: tuple[Part, ...] = (Text(prompt), *[medium(text) for text in read.images or ()])
-    told = (Message("system", (Text(read.system),)),) if read.system else ()
+    earlier = recalled(context) if context else ()
     return ChatRequest(
         model=read.model,
-        messages=(*told, Message("user", asked)),
+        messages=resumed(earlier or (), read.system or None, Message("user", asked)),
+        continues=context is not None,
         sampling=sampling,
         format=format,
         think=think,
@@ -166,7 +170,7 @@ def decode_generate(body: bytes) -> ChatRequest | CompletionRequest:
         truncate=read.truncate,
         shift=read.shift,
         runner=runner,
-        extra=extra,
+        extra=_kept(extra, context=context) if earlier is None else extra,
         dialect=DIALECT_NAME,
     )
 

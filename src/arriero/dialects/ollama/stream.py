@@ -8,13 +8,15 @@ at the end. An error is one last line, and nothing comes after it.
 from collections.abc import Sequence
 from typing import assert_never
 
+import msgspec
 from msgspec import Struct
 
 from arriero.canonical.events import Event, Failed, Finished, Kind, PartDelta, PartEnded, PartStarted, Started
-from arriero.canonical.requests import CompletionRequest, Text, Thinking, ToolCall
+from arriero.canonical.requests import ChatRequest, Request, Text, Thinking, ToolCall
 from arriero.dialects.base import AnswerContext, Encoder
 from arriero.dialects.ollama.frames import (
     DONE_REASONS,
+    WITHOUT_METRICS,
     BadArguments,
     Measured,
     Stamp,
@@ -23,7 +25,10 @@ from arriero.dialects.ollama.frames import (
     metrics,
     wants_thinking,
 )
+from arriero.dialects.ollama.memory import remembered
 from arriero.wire.jsontext import json_string
+
+_encode = msgspec.json.encode
 
 
 class Layout(Struct, frozen=True):
@@ -72,6 +77,7 @@ class NdjsonEncoder:
         "_logprobs",
         "_over",
         "_pieces",
+        "_said",
         "_stamp",
         "_top",
     )
@@ -86,6 +92,7 @@ class NdjsonEncoder:
         self._last_ns: int | None = None
         self._pieces = 0
         self._calls: list[bytes] = []
+        self._said: list[str] = []
         self._over = False
         self._hides_thinking = not wants_thinking(context)
         request = context.request
@@ -144,7 +151,9 @@ class NdjsonEncoder:
             case Failed(message):
                 self._over = True
                 out.append(error_line(message))
-            case Started() | PartStarted() | PartDelta() | PartEnded(Text() | Thinking()):
+            case PartEnded(Text(text)):
+                self._said.append(text)
+            case Started() | PartStarted() | PartDelta() | PartEnded(Thinking()):
                 pass
             case PartEnded():
                 raise AssertionError(event)
@@ -157,16 +166,26 @@ class NdjsonEncoder:
         counted = metrics(finished, context.times, context.request, measured, now_ns)
         if self._layout.calls is not None:
             return counted + b"}\n"
-        return generate_end(finished, context, counted, self._calls) + b"}\n"
+        return generate_end(finished, context, "".join(self._said), counted, self._calls) + b"}\n"
 
 
-def generate_end(finished: Finished, context: AnswerContext, counted: bytes, calls: Sequence[bytes]) -> bytes:
+def generate_end(
+    finished: Finished, context: AnswerContext, said: str, counted: bytes, calls: Sequence[bytes]
+) -> bytes:
     """What stands behind `done_reason` in a final object of /api/generate: memory, metrics, stray calls."""
-    remembered = b""
-    if finished.context is not None and not isinstance(context.request, CompletionRequest):
-        remembered = b',"context":[%b]' % ",".join(map(str, finished.context)).encode()
+    numbers = _memory(finished, context.request, said)
+    memory = b',"context":%b' % _encode(numbers) if numbers is not None else b""
     stray = b',"tool_calls":[%b]' % b",".join(calls) if calls else b""
-    return remembered + counted + stray
+    return memory + counted + stray
+
+
+def _memory(finished: Finished, request: Request, said: str) -> tuple[int, ...] | None:
+    """The backend's own memory of the conversation, else one that is made here: never of raw text, nor of a load."""
+    if not isinstance(request, ChatRequest):
+        return None
+    if finished.context is not None:
+        return finished.context
+    return remembered(request.messages, said) if finished.reason not in WITHOUT_METRICS else None
 
 
 def chat_encoder(context: AnswerContext) -> Encoder:

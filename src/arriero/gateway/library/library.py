@@ -12,6 +12,8 @@ import asyncio
 import re
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from arriero.backends.http.call import Head
 from arriero.dialects.base import Dialect
 from arriero.dialects.ollama.library import (
@@ -35,6 +37,7 @@ from arriero.errors import (
     BadRequest,
     ClientGone,
     InternalError,
+    ModelForbidden,
     ModelNotFound,
 )
 from arriero.gateway.answering import error_answer
@@ -60,6 +63,9 @@ TARGETS = b"x-arriero-backend"
 
 DONE = {PULL: "pulled", CREATE: "created", COPY: "copied", DELETE: "deleted"}
 """What is said of those who did it. These are the operations that change what is listed."""
+
+STREAMED = (PULL, PUSH, CREATE)
+"""These tell frames of their progress."""
 
 MAKING = (PULL, CREATE, COPY)
 """After these a model has a name that it had not."""
@@ -111,7 +117,8 @@ class Library:
         if lane.started:
             lane.abort()
             return
-        answer, wait = error_answer(self._dialect, error, False, errand.inbound.door)
+        inbound = errand.inbound
+        answer, wait = error_answer(self._dialect, error, inbound.path in STREAMED, inbound.door)
         errand.status = answer.status
         reply(lane, answer.status, ((b"content-type", answer.content_type), *errand.marks, *wait), answer.body)
 
@@ -141,7 +148,9 @@ class Library:
                     errand.go_to(chosen)
                     await self._make(errand, asked)
             case "/api/create":
-                errand.go_to(chosen or self._home_of(asked, library))
+                offers = self._ground(asked, inbound.door.scope)
+                errand.go_to(chosen or self._home_of(asked, offers, library))
+                self._say_base(errand, asked, offers)
                 await self._make(errand, asked)
             case "/api/push":
                 await self._push(errand, asked, library, chosen)
@@ -199,9 +208,34 @@ class Library:
             await self._seen(errand, names)
         chorus.close()
 
-    def _home_of(self, asked: Asked, library: Entries) -> Entries:
+    def _ground(self, asked: Asked, scope: str | None) -> Sequence[Offer]:
+        """Who has the model that a new one is made from; nobody, where it has to be pulled first.
+
+        Raises `ModelForbidden` where it is hidden: what is made from it would show it.
+        """
+        if not asked.base:
+            return ()
+        try:
+            return self._roster.view(scope).names.resolve(asked.base)
+        except ModelForbidden:
+            raise
+        except ModelNotFound:
+            self._roster.check_admitted(asked.base)
+            return ()
+
+    def _home_of(self, asked: Asked, offers: Sequence[Offer], library: Entries) -> Entries:
         found = {digest: places for digest in asked.digests if (places := self._placed.find(digest))}
-        return home_of(found, library)
+        having = {name: library[name] for name in library if any(offer.backend == name for offer in offers)}
+        return home_of(found, library if found else having or library)
+
+    def _say_base(self, errand: Errand, asked: Asked, offers: Sequence[Offer]) -> None:
+        """An alias is arriero's: the backends are told the model behind it, where they all call it the same."""
+        inbound = errand.inbound
+        if not offers or not self._roster.view(inbound.door.scope).names.is_alias(asked.base):
+            return
+        ids = {offer.backend: offer.card.id for offer in reversed(offers)}
+        if len({ids.get(name) for name in errand.targets}) == 1 and (id := ids.get(next(iter(errand.targets)))):
+            errand.inbound = replace(inbound, body=renamed(CREATE, inbound.body, id))
 
     # ---- blobs -----------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from arriero.errors import ArrieroError, BackendError, BackendRefused, ModelMissing
+from arriero.errors import ArrieroError, BackendError, BackendRefused, ModelMissing, StoreError
 
 Outcomes: TypeAlias = Mapping[str, ArrieroError | None]
 """By the backend's name, in configuration order; `None`: it did it."""
@@ -36,8 +36,12 @@ def failure_where_present(verb: str, outcomes: Outcomes, missing: ArrieroError) 
 
 
 def _is_refusal(error: ArrieroError) -> bool:
-    """Whether it is about the request and not about a backend; 501 is what another arriero without a library says."""
-    return isinstance(error, BackendRefused | ModelMissing) or error.status == 501
+    """Whether it is about the request and not about a backend; 501 is what another arriero without a library says.
+
+    What the engine of this machine says needs no name before it: there is nothing in between.
+    """
+    ours = not isinstance(error, BackendError) or isinstance(error, StoreError)
+    return ours or isinstance(error, BackendRefused | ModelMissing) or error.status == 501
 
 
 def reason(name: str, error: ArrieroError) -> str:

@@ -1,0 +1,54 @@
+"""A blob that a client sends: to disk as it comes, hashed on the way, never held as a whole.
+
+While one piece is written and hashed in a thread the next is read from the socket.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+from arriero.backends.engine.lasting import in_thread, to_its_end
+from arriero.backends.engine.store.blobs import Incoming
+from arriero.backends.engine.store.store import Store
+
+PIECE_BYTES: Final = 1 << 20
+"""Bytes that are gathered for one write: a thread's turn costs as much as writing a few of them."""
+
+
+async def receive(store: Store, pieces: AsyncIterator[bytes]) -> str:
+    """Store what comes, under the digest that it turns out to have. Raises `StoreError`; then, and where the client
+    leaves before the end, nothing stays.
+    """
+    opening = asyncio.ensure_future(in_thread(store.incoming))
+    writing: asyncio.Future[None] | None = None
+    gathered: list[bytes] = []
+    size = 0
+    try:
+        incoming = await asyncio.shield(opening)
+        async for piece in pieces:
+            gathered.append(piece)
+            size += len(piece)
+            if size >= PIECE_BYTES:
+                if writing is not None:
+                    await asyncio.shield(writing)
+                writing = asyncio.ensure_future(in_thread(incoming.write, b"".join(gathered)))
+                gathered, size = [], 0
+        if writing is not None:
+            await asyncio.shield(writing)
+        writing = asyncio.ensure_future(in_thread(incoming.write, b"".join(gathered)))
+        await asyncio.shield(writing)
+        return await to_its_end(in_thread(incoming.commit))
+    finally:
+        await to_its_end(_leave(opening, writing))
+
+
+async def _leave(opening: asyncio.Future[Incoming], writing: asyncio.Future[None] | None) -> None:
+    """Leave nothing behind. The file is not closed before its threads have ended: another one could have its number by
+    then, and be written to.
+    """
+    if writing is not None:
+        await asyncio.wait({writing})
+        writing.exception()  # Whoever waited for it has heard of it.
+    await asyncio.wait({opening})
+    if opening.exception() is None:
+        await in_thread(opening.result().abort)

@@ -1,0 +1,1 @@
+"""Models from and to registries: the protocol that Ollama's registry speaks, over the transport of `backends.http`."""
