@@ -39,8 +39,16 @@ venv: $(VENV)/.dev-stamp ## install arriero and its tools into .venv
 serve: $(VENV)/.run-stamp ## run arriero; ARGS="--port 8080" adds flags
 	$(BIN)/arriero serve $(ARGS)
 
+# Two at once, because either waits half of its time: those that run whole programs, and the others.
 test: $(VENV)/.dev-stamp ## run the tests; ARGS="-k splice" picks some
+ifeq ($(strip $(ARGS)),)
+	@mkdir -p build
+	@$(BIN)/python -m pytest tests/e2e >build/test-e2e.log 2>&1 & programs=$$!; \
+	$(BIN)/python -m pytest --ignore=tests/e2e; others=$$?; \
+	wait $$programs; programs=$$?; cat build/test-e2e.log; exit $$((others | programs))
+else
 	$(BIN)/python -m pytest $(ARGS)
+endif
 
 check: check-format check-lint check-types check-guards ## format, lint, types, floors, test files, sizes
 

@@ -43,6 +43,17 @@ def test_bytes_become_a_blob(tmp_path: Path) -> None:
     assert (blobs.directory.stat().st_mode & 0o777) == 0o755
 
 
+def test_both_halves_of_a_write_may_be_done_by_themselves(tmp_path: Path) -> None:
+    blobs, pieces = Blobs(tmp_path), [bytes([number % 251]) * 50_000 for number in range(2000)]
+    with blobs.incoming() as blob:
+        for some in (pieces[:600], [], [b""], pieces[600:]):
+            blob.hash(some)
+            blob.append(some)
+        assert blob.size == 100_000_000
+        assert blob.commit() == digest(b"".join(pieces))
+    assert blobs.path(digest(b"".join(pieces))).read_bytes() == b"".join(pieces)
+
+
 @pytest.mark.parametrize(
     "sizes",
     [

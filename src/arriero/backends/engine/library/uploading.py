@@ -1,18 +1,18 @@
 """A blob that a client sends: to disk as it comes, hashed on the way, never held as a whole.
 
-While one piece is written and hashed in a thread the next is read from the socket.
+While one piece is written in a thread and hashed in another the next is read from the socket.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from arriero.backends.engine.lasting import in_thread, to_its_end
 from arriero.backends.engine.store.blobs import Incoming
 from arriero.backends.engine.store.store import Store
 
-PIECE_BYTES: Final = 1 << 20
-"""Bytes that are gathered for one write: a thread's turn costs as much as writing a few of them."""
+PIECE_BYTES: Final = 2 << 20
+"""Bytes that are gathered for one write: a thread's turn costs as much as writing a few thousand of them."""
 
 
 async def receive(store: Store, pieces: AsyncIterator[bytes]) -> str:
@@ -31,15 +31,23 @@ async def receive(store: Store, pieces: AsyncIterator[bytes]) -> str:
             if size >= PIECE_BYTES:
                 if writing is not None:
                     await asyncio.shield(writing)
-                writing = asyncio.ensure_future(in_thread(incoming.write, b"".join(gathered)))
+                writing = asyncio.ensure_future(_put(incoming, gathered))
                 gathered, size = [], 0
         if writing is not None:
             await asyncio.shield(writing)
-        writing = asyncio.ensure_future(in_thread(incoming.write, b"".join(gathered)))
+        writing = asyncio.ensure_future(_put(incoming, gathered))
         await asyncio.shield(writing)
         return await to_its_end(in_thread(incoming.commit))
     finally:
         await to_its_end(_leave(opening, writing))
+
+
+async def _put(incoming: Incoming, pieces: Sequence[bytes]) -> None:
+    hashing = asyncio.ensure_future(in_thread(incoming.hash, pieces))
+    try:
+        await in_thread(incoming.append, pieces)
+    finally:
+        await hashing
 
 
 async def _leave(opening: asyncio.Future[Incoming], writing: asyncio.Future[None] | None) -> None:
