@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -38,6 +39,7 @@ def settings(model: Path, directory: Path, **more: object) -> str:
             "template": None,
             "batch": 512,
             "mmap": True,
+            "own_bytes": None,
             **more,
         }
     )
@@ -86,7 +88,7 @@ def private(sockets: Path) -> Path:
 
 def test_ready_settings_and_the_end_of_standard_input(shelf: Path, private: Path) -> None:
     started = time.monotonic()
-    process = spawn(settings(shelf / "hello.gguf", private, sampling={"temp": 0.25}))
+    process = spawn(settings(shelf / "hello.gguf", private, sampling={"temp": 0.25}, own_bytes=1 << 31))
     line = first_line(process)
     seconds = time.monotonic() - started
     path = private / "llama.sock"
@@ -102,6 +104,7 @@ def test_ready_settings_and_the_end_of_standard_input(shelf: Path, private: Path
     assert props["default_generation_settings"]["params"]["temperature"] == 0.25
     assert [slot["n_ctx"] for slot in http(path, "/slots")] == [512, 512]
     assert Path(f"/proc/{process.pid}/oom_score_adj").read_text().strip() == "500"
+    assert f"{1 << 31} {1 << 31} bytes" in re.sub(" +", " ", Path(f"/proc/{process.pid}/limits").read_text())
 
     _, errors = process.communicate(timeout=5)
     assert (process.returncode, errors) == (0, b"")

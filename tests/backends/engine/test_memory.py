@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from arriero.backends.engine.gguf import GgufHeader
-from arriero.backends.engine.memory import Need, cache_bytes_per_token, need, too_large
+from arriero.backends.engine.memory import Need, cache_bytes_per_token, need, own_bytes, too_large
 from arriero.backends.engine.model import ModelFile
 from arriero.backends.engine.store.store import Store
 from support.engine import models_in
@@ -54,6 +54,11 @@ def test_a_model_of_the_store_needs_its_weights_not_all_its_layers(tmp_path: Pat
     data = random_llama(tmp_path / "a.gguf").read_bytes()
     store.write(name("m"), model(store, data, b"a licence" * 1000))
     assert of(models_in(tmp_path)["m:latest"]).weights == len(data)
+
+
+def test_what_a_child_may_take_is_far_more_than_it_needs(eight_billion: ModelFile) -> None:
+    wanted = of(eight_billion)
+    assert own_bytes(wanted) == 2 * wanted.total + (2 << 30)
 
 
 def test_keys_and_values_of_an_8b_model(eight_billion: ModelFile) -> None:

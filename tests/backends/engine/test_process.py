@@ -10,6 +10,7 @@ import textwrap
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from arriero.backends.engine.process import Child, ChildSettings, failure, inheritable, reason, socket_directory
@@ -101,6 +102,17 @@ async def test_an_abort_while_loading_is_a_crash(sockets: Path, tmp_path: Path) 
     assert raised.value.message == (
         "the engine crashed on it:latest (SIGABRT): GGML_ASSERT(id_to_token.size() == token_to_id.size()) failed"
     )
+    assert engine_processes() == []
+
+
+@needs_engine
+async def test_a_child_takes_no_more_memory_than_it_may(shelf: Path, sockets: Path) -> None:
+    with pytest.raises(EngineCrashed) as raised:
+        await Child.start(
+            msgspec.structs.replace(settings(shelf / "hello.gguf"), own_bytes=64 << 20),
+            environment={"XDG_RUNTIME_DIR": str(sockets)},
+        )
+    assert raised.value.message.startswith("the engine crashed on it:latest (SIGABRT)")
     assert engine_processes() == []
 
 

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import resource
 import sys
 import time
 from pathlib import Path
@@ -83,6 +84,14 @@ def volunteer_for_the_oom_killer() -> None:
         Path("/proc/self/oom_score_adj").write_text("500")
 
 
+def fence(own_bytes: int) -> None:
+    """Take no more memory of its own than that. A template that comes with a model is a program, and may double a text
+    until the machine has nothing left for anybody.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_DATA, (own_bytes, own_bytes))
+
+
 def sweep(socket: str) -> None:
     """Remove the socket and its private directory: a gateway that was killed cannot."""
     with contextlib.suppress(OSError):
@@ -113,6 +122,8 @@ def main() -> None:
         channel.flush()
 
     volunteer_for_the_oom_killer()
+    if settings["own_bytes"] is not None:
+        fence(settings["own_bytes"])
     # Read by native code: no gdb for a backtrace on abort, and no more threads than were granted.
     os.environ["GGML_NO_BACKTRACE"] = "1"
     if settings["threads"]:

@@ -14,6 +14,7 @@ from arriero.backends.engine.model import ModelFile
 from arriero.errors import ModelTooLarge
 
 PROCESS_BYTES: Final = 40 << 20
+FENCE_BYTES: Final = 2 << 30
 BATCH_TOKENS: Final = 512
 """llama.cpp's default `n_ubatch`; an embedding model's batch is its whole context."""
 
@@ -65,6 +66,11 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0  # loading will say what is wrong with it
+
+
+def own_bytes(wanted: Need) -> int:
+    """What a child may take at most before it is stopped: far more than it needs, and less than everything."""
+    return 2 * wanted.total + FENCE_BYTES
 
 
 def cache_bytes_per_token(header: GgufHeader) -> int:

@@ -52,6 +52,7 @@ class ChildSettings(Struct, frozen=True, kw_only=True):
     `repack` lets llama.cpp make a second, faster copy of the weights. `sampling` are defaults in llama.cpp's words for
     requests that do not say. `threads` 0 leaves the number to llama.cpp. `projector` and `adapters` are GGUF files,
     `template` is a jinja text in place of the model's own. `batch` is tokens, and of no use to an embedding child.
+    `own_bytes` is the most memory that it may take besides the files it maps, `None` for no limit.
     """
 
     model: str
@@ -68,6 +69,7 @@ class ChildSettings(Struct, frozen=True, kw_only=True):
     template: str | None = None
     batch: int = DEFAULT_BATCH
     mmap: bool = True
+    own_bytes: int | None = None
 
 
 class _Told(Struct, frozen=True):

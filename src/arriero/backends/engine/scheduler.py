@@ -24,7 +24,7 @@ from arriero.backends.engine.faults import Faults
 from arriero.backends.engine.instance import FOREVER, Instance, Key, Learnt, Lease, State, bounded, key_of, weights_of
 from arriero.backends.engine.loading import load, template_of
 from arriero.backends.engine.machine import Machine
-from arriero.backends.engine.memory import Need, need, too_large
+from arriero.backends.engine.memory import Need, need, own_bytes, too_large
 from arriero.backends.engine.model import Fingerprint, ModelFile
 from arriero.backends.engine.process import DEFAULT_BATCH, ChildSettings
 from arriero.backends.http.call import Timeouts
@@ -385,6 +385,7 @@ class Scheduler:
                 template=template_of(model) if chats else None,
                 batch=tuning.batch or DEFAULT_BATCH,
                 mmap=tuning.mmap is not False,
+                own_bytes=own_bytes(instance.need),
             ),
             label=self._label,
             ready_seconds=settings.load_seconds,
