@@ -2,30 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from arriero.telling import duration, place, printable, size
+from arriero.telling import duration, place, printable
 
 
 def test_control_characters_do_not_get_through() -> None:
     assert printable("a\x1b[2Jb\r\n\x07 \u202e é") == "a\ufffd[2Jb\ufffd\ufffd\ufffd \ufffd é"
-
-
-@pytest.mark.parametrize(
-    ("size_bytes", "text"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1.0 KB"),
-        (99_900, "99.9 KB"),
-        (99_960, "100 KB"),
-        (130_720, "131 KB"),
-        (999_400, "999 KB"),
-        (999_600, "1.0 MB"),
-        (4_683_073_184, "4.7 GB"),
-        (2_000_000_000_000_000, "2000 TB"),
-    ],
-)
-def test_sizes(size_bytes: int, text: str) -> None:
-    assert size(size_bytes) == text
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from arriero.backends.base import Backend
 from arriero.backends.engine import DEMO_ID
-from arriero.telling import place, printable, size
+from arriero.canonical.sizes import file_size
+from arriero.telling import place, printable
 
 OLLAMAS = Path(".ollama/models")
 """Where Ollama keeps its models, below a home."""
@@ -69,7 +70,7 @@ def lines_of(
     at = f" --host {host}" if host else ""
     lines: list[str] = []
     for store in {store.root: store for store in stores}.values():
-        count = f"{store.models} model{'s' if store.models != 1 else ''}, {size(store.size_bytes)}"
+        count = f"{store.models} model{'s' if store.models != 1 else ''}, {file_size(store.size_bytes)}"
         facts = [count if store.models else "empty", *(["read-only"] if store.read_only else [])]
         fill = "" if store.models or store.broken or store.read_only else f"; to fill it:  arriero pull NAME{at}"
         lines.append(f"Store {printable(place(store.root, home))}: {', '.join(facts)}{fill}")

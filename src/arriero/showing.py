@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
-from arriero.telling import duration, printable, size
+from arriero.canonical.sizes import file_size
+from arriero.telling import duration, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,7 +73,7 @@ class _Lines:
             if tenth <= self._tenths.get(digest, -1) or (total <= SMALL_BYTES and tenth < 10):
                 return
             self._tenths[digest] = tenth
-            line = f"{status}: {size(total)}" if tenth == 10 else f"{status}: {tenth * 10}% of {size(total)}"
+            line = f"{status}: {file_size(total)}" if tenth == 10 else f"{status}: {tenth * 10}% of {file_size(total)}"
         if line and line != self._last:
             self._last = line
             self._out.write(f"{line}\n")
@@ -155,11 +156,11 @@ def _percent(task: "Task") -> str:
 
 def _size(task: "Task") -> str:
     total = int(task.total or 0)
-    return size(total) if task.finished else f"{size(int(task.completed))}/{size(total)}"
+    return file_size(total) if task.finished else f"{file_size(int(task.completed))}/{file_size(total)}"
 
 
 def _pace(task: "Task") -> str:
     speed, left = task.speed, task.time_remaining
     if task.finished or not speed:
         return ""
-    return f"{size(int(speed))}/s" + ("" if left is None else f" {duration(left)}")
+    return f"{file_size(int(speed))}/s" + ("" if left is None else f" {duration(left)}")

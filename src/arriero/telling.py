@@ -1,4 +1,4 @@
-"""How the commands put things to people: text that cannot steer a terminal, sizes, times, places of this machine."""
+"""How the commands put things to people: text that cannot steer a terminal, times, places of this machine."""
 
 from pathlib import Path
 
@@ -6,17 +6,6 @@ from pathlib import Path
 def printable(text: str) -> str:
     """Without control characters: another program's words must not steer the terminal."""
     return "".join(char if char.isprintable() else "\ufffd" for char in text)
-
-
-def size(size_bytes: int) -> str:
-    """As Ollama's command has it, in powers of a thousand: `1.3 GB`, `358 B`."""
-    number = float(size_bytes)
-    unit = "B"
-    for larger in ("KB", "MB", "GB", "TB"):
-        if number < 999.5:
-            break
-        number, unit = number / 1000, larger
-    return f"{number:.0f} {unit}" if unit == "B" or number >= 99.95 else f"{number:.1f} {unit}"
 
 
 def duration(seconds: float) -> str:

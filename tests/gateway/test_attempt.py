@@ -9,24 +9,9 @@ from arriero.errors import ArrieroError, BackendBroken, BackendError, BackendRef
 from arriero.gateway.attempt import ERROR_BODY_BYTES, Attempt
 from arriero.gateway.pipes import Pipe, Relay
 from support.lanes import KeptLane
+from support.raw_backend import Hold
 
 OK = Head(200, ((b"content-type", b"text/event-stream"),))
-
-
-class Recorded:
-    """The hold on an answer: what was asked of it."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-
-    def pause(self) -> None:
-        self.asked.append("pause")
-
-    def resume(self) -> None:
-        self.asked.append("resume")
-
-    def abort(self) -> None:
-        self.asked.append("abort")
 
 
 class Broken(Relay):
@@ -70,7 +55,7 @@ def attempt(
         stream_error=stream_error,
         relay_errors=relay_errors,
     )
-    made.upstream = Recorded()
+    made.upstream = Hold()
     return made
 
 
@@ -244,7 +229,7 @@ async def test_bytes_that_cannot_be_read_close_the_backend() -> None:
     ends = Ends(one)
     one.on_head(OK)
     one.on_body(b"x")
-    assert isinstance(one.upstream, Recorded)
+    assert isinstance(one.upstream, Hold)
     assert (one.upstream.asked, lane.started) == (["abort"], False)
     assert ends.result() is not None
 

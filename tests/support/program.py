@@ -127,11 +127,6 @@ class Program:
         """How many sockets it holds open."""
         return sum(os.readlink(link).startswith("socket:") for link in _links(Path(f"/proc/{self.pid}/fd")))
 
-    def memory_bytes(self) -> int:
-        """Resident memory now."""
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
-
     def stop(self, by: signal.Signals = signal.SIGTERM, seconds: float = STOP_SECONDS) -> int:
         """Ask it to end and wait; its exit status."""
         self.process.send_signal(by)

@@ -125,6 +125,22 @@ def saying(answer: bytes) -> Script:
     return script
 
 
+class Hold:
+    """An upstream that writes down what is asked of it."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def pause(self) -> None:
+        self.asked.append("pause")
+
+    def resume(self) -> None:
+        self.asked.append("resume")
+
+    def abort(self) -> None:
+        self.asked.append("abort")
+
+
 class Told:
     """A receiver that writes down what it is told."""
 

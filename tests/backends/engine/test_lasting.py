@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from arriero.backends.engine.lasting import THREADS, in_thread, to_its_end
+from arriero.backends.engine.lasting import THREADS, Threads, to_its_end
 
 
 async def test_it_is_the_work_itself_where_nobody_stops_it() -> None:
@@ -36,10 +36,11 @@ async def test_cancelled_twice_it_ends_when_the_work_has(fails: bool) -> None:
     assert done.is_set()
 
 
-async def test_work_that_hangs_keeps_no_thread_of_the_loop() -> None:
-    go_on = threading.Event()
-    hanging = [asyncio.create_task(in_thread(go_on.wait, 5)) for _ in range(3 * THREADS)]
+async def test_work_that_hangs_keeps_no_thread_of_the_loop_nor_of_another_store() -> None:
+    go_on, threads = threading.Event(), Threads()
+    hanging = [asyncio.create_task(threads.run(go_on.wait, 5)) for _ in range(3 * THREADS)]
     await asyncio.sleep(0)
     assert await asyncio.wait_for(asyncio.to_thread(lambda: 7), 2) == 7
+    assert await asyncio.wait_for(Threads().run(lambda: 8), 2) == 8, "another store"
     go_on.set()
     assert await asyncio.gather(*hanging) == [True] * len(hanging)

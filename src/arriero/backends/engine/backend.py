@@ -11,7 +11,6 @@ import structlog
 from arriero.backends.base import Want
 from arriero.backends.engine.engine import Engine
 from arriero.backends.engine.instance import Lease
-from arriero.backends.engine.lasting import in_thread
 from arriero.backends.engine.place import EnginePlace
 from arriero.backends.engine.store.store import Store
 from arriero.backends.http.call import Headers, Rendered, Timeouts
@@ -153,7 +152,7 @@ class EngineBackend:
     async def _tidy(self) -> None:
         """Clear away what nobody needs, once, while the first requests are answered."""
         try:
-            await in_thread(self.store.tidy, time.time())
+            await self.store.threads.run(self.store.tidy, time.time())
         except StoreError as error:
             log.warning("the model store was not tidied", backend=self.name, error=error.message)
 

@@ -1,9 +1,10 @@
-"""Blocking work on the store, in threads of its own, and how to wait for what must not be left alone."""
+"""Blocking work on a store, in threads of its own, and how to wait for what must not be left alone."""
 
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -11,20 +12,20 @@ T = TypeVar("T")
 
 THREADS: Final = 8
 
-_threads = ThreadPoolExecutor(THREADS, thread_name_prefix="store")
 
+class Threads:
+    """The threads of one store: they come with the first work, and end when nobody holds the store any more.
 
-async def in_thread(work: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
-    """What `work` returns or raises, while the event loop goes on.
-
-    A disk that hangs, or the store's lock in the hands of another process, may keep all these threads waiting. The
-    loop's own stay free for what has nothing to do with it: models that are looked at, names of hosts.
+    A disk that hangs, or the store's lock in the hands of another process, may keep all of them waiting. The loop's own
+    stay free for what has nothing to do with it: models that are looked at, names of hosts, other stores.
     """
 
-    def run() -> T:
-        return work(*arguments, **options)
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="store")
 
-    return await asyncio.get_running_loop().run_in_executor(_threads, run)
+    async def run(self, work: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+        """What `work` returns or raises, while the event loop goes on."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, partial(work, *arguments, **options))
 
 
 async def to_its_end(work: Awaitable[T]) -> T:

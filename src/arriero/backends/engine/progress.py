@@ -1,9 +1,12 @@
 """What a long operation says while it goes on: one frame after the other, as Ollama's clients read them."""
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from msgspec import Struct
+
+FRAME_SECONDS: Final = 0.06
+"""Between two frames of one blob."""
 
 
 class Frame(Struct, frozen=True, omit_defaults=True):

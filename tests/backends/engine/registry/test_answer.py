@@ -7,25 +7,9 @@ import pytest
 from arriero.backends.engine.registry.answer import Answer
 from arriero.backends.http.call import Head
 from arriero.errors import BackendBroken, BackendTimeout
-from support.raw_backend import Told
+from support.raw_backend import Hold, Told
 
 HEAD = Head(200, ((b"x", b"1"),))
-
-
-class Hold:
-    """An upstream that writes down what is asked of it."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-
-    def pause(self) -> None:
-        self.asked.append("pause")
-
-    def resume(self) -> None:
-        self.asked.append("resume")
-
-    def abort(self) -> None:
-        self.asked.append("abort")
 
 
 def begun(*pieces: bytes) -> tuple[Answer, Hold]:

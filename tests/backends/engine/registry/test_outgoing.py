@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from arriero.backends.engine.lasting import Threads
 from arriero.backends.engine.registry.outgoing import PIECE_BYTES, Blob, Outgoing, Part, parts_of
 from arriero.backends.engine.registry.parts import Sizes
 from arriero.errors import StoreError
@@ -19,7 +20,7 @@ DIGEST = digest_of(DATA)
 
 def outgoing(path: Path, data: bytes = DATA, sizes: Sizes = SIZES) -> Outgoing:
     path.write_bytes(data)
-    return Outgoing(Blob(digest_of(data), len(data), path), parts_of(len(data), sizes))
+    return Outgoing(Blob(digest_of(data), len(data), path), parts_of(len(data), sizes), Threads())
 
 
 async def sent(blob: Outgoing, part: Part, start: int | None = None) -> bytes:

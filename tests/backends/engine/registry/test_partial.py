@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from arriero.backends.engine.registry.partial import HASHED_BYTES, MAX_PIECES, Follower, Partial
+from arriero.backends.engine.registry.partial import HASHED_BYTES, Follower, Partial
 from arriero.backends.engine.registry.parts import Part, Sizes
+from arriero.backends.engine.store.blobs import MAX_PIECES
 from arriero.errors import StoreError
 
 SMALL = Sizes(smallest=4)

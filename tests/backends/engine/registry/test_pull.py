@@ -273,7 +273,7 @@ async def test_a_model_that_does_not_fit(it: Pulling) -> None:
     it.registry.manifests["library/tiny:latest"] = big
     error = await it.failure()
     assert error.message.startswith(
-        "no room left on the device of the model store: the model needs 1152921.5 TB more, and "
+        "no room left on the device of the model store: the model needs 1152922 TB more, and "
     )
     assert error.message.endswith(" are free; delete models or free some space")
     assert (isinstance(error, StoreError), len(it.registry.requests)) == (True, 1)

@@ -248,7 +248,7 @@ async def test_a_redirected_post_is_an_answer(registries: Registries, registry: 
     [
         (404, b'{"errors":[{"code":"X"}]}', '404: {"errors":[{"code":"X"}]}'),
         (500, b"", "500"),
-        (503, b"a\r\n\tb\x1b[31m", "503: a b[31m"),
+        (503, b"a\r\n\tb\x1b[31m", "503: a b [31m"),
         (400, b"x" * 1000, f"400: {'x' * 297}..."),
         (418, b"\xff", "418: \ufffd"),
     ],

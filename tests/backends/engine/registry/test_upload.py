@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from arriero.backends.engine.lasting import Threads
 from arriero.backends.engine.registry.asking import Asking
 from arriero.backends.engine.registry.auth import Denied
 from arriero.backends.engine.registry.outgoing import Blob
@@ -43,7 +44,7 @@ class Uploading:
         self.path.write_bytes(data)
         session = self.registries.session(self.registry.name("tiny"), insecure=True)
         blob = Blob(digest_of(data), len(data), self.path, mount)
-        return Upload(Asking(session, sleep=self.sleep), blob, sizes=sizes, sleep=self.sleep)
+        return Upload(Asking(session, sleep=self.sleep), blob, threads=Threads(), sizes=sizes, sleep=self.sleep)
 
     def ranges(self) -> list[str]:
         """The content ranges of the parts, in the order in which they came."""

@@ -14,7 +14,7 @@ from arriero.backends.engine import DEMO_ID
 from arriero.backends.engine.card import Kind, check_model
 from arriero.backends.engine.gguf import GgufHeader, read_header
 from arriero.backends.engine.gguf_merging import Part
-from arriero.backends.engine.lasting import in_thread, to_its_end
+from arriero.backends.engine.lasting import to_its_end
 from arriero.backends.engine.library.adopting import Steps, adopted
 from arriero.backends.engine.library.create_body import CLOUD, Wanted, is_safetensors, read_create
 from arriero.backends.engine.library.grouping import Given, check_adapter, grouped
@@ -78,10 +78,10 @@ async def create(
     for rest in reversed(range(TRIES)):
         base = await _base(wanted, store, report, find, fetch) if wanted.base else None
         try:
-            return await _run(_made(wanted, base, store, now), report)
+            return await _run(_made(wanted, base, store, now), store, report)
         except StoreError:
             # Somebody may have overwritten the base meanwhile, and its layers are gone with it.
-            if not rest or not isinstance(base, Stored) or not await in_thread(_is_another, base, store):
+            if not rest or not isinstance(base, Stored) or not await store.threads.run(_is_another, base, store):
                 raise
 
 
@@ -108,7 +108,7 @@ async def _known(typed: str, name: Name, store: Store, find: Find) -> ModelFile 
     model = await find(typed)
     if model is None:
         # What the engine cannot run is not found, and may still be what another model is made of.
-        return await in_thread(store.find, name)
+        return await store.threads.run(store.find, name)
     return model.stored or model
 
 
@@ -118,16 +118,16 @@ def _is_another(base: Stored, store: Store) -> bool:
     return found is not None and found.mark != base.mark
 
 
-async def _run(steps: Generator[Frame, None, None], report: Report) -> None:
+async def _run(steps: Generator[Frame, None, None], store: Store, report: Report) -> None:
     """Take the steps in threads, one after the other. Cancelled, it waits for the one that is being taken."""
     try:
         while True:
-            frame = await to_its_end(in_thread(next, steps, None))
+            frame = await to_its_end(store.threads.run(next, steps, None))
             if frame is None:
                 return
             report(frame)
     finally:
-        await to_its_end(in_thread(steps.close))
+        await to_its_end(store.threads.run(steps.close))
 
 
 # ---- in a thread ---------------------------------------------------------------------------------------------------
@@ -239,7 +239,7 @@ def _adapters(files: Mapping[str, str], ground: Ground, store: Store) -> Generat
     if len(files) > 1:
         raise BadRequest("only one adapter is currently supported")
     (given,) = yield from _parsed(files, store)
-    model = next((header for kind, header in ground.headers if kind == media.MODEL), None)
+    model = ground.model
     if model is None:
         raise BadRequest("there are no GGUF weights that the adapter could be for")
     check_adapter(given, model)

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Final
 
 from arriero.backends.engine import DEMO_ID
-from arriero.backends.engine.lasting import in_thread
 from arriero.backends.engine.library.create import create
 from arriero.backends.engine.library.create_body import CLOUD
 from arriero.backends.engine.library.desk import Desk, Done, Job, unheard
@@ -76,8 +75,8 @@ class Operations:
 
     async def _blob(self, call: Call, digest: str) -> Done:
         if call.method == "HEAD":
-            return Done(404 if await in_thread(self._store.size, digest) is None else 200)
-        if await in_thread(_is_whole, self._store, digest, _length(call)):
+            return Done(404 if await self._store.threads.run(self._store.size, digest) is None else 200)
+        if await self._store.threads.run(_is_whole, self._store, digest, _length(call)):
             return Done(200)
         got = await receive(self._store, _pieces(call.body))
         if got != digest:
@@ -89,7 +88,7 @@ class Operations:
     def _create(self, call: Call, asked: Asked) -> Job:
         async def run(report: Report) -> None:
             assert isinstance(call.body, bytes)
-            await in_thread(self._store.writable)
+            await self._store.threads.run(self._store.writable)
             await create(call.body, self._store, report=report, find=self._find, fetch=self._pulled, now=self._clock)
 
         return Job(run, asked.stream)
@@ -104,8 +103,8 @@ class Operations:
         return Job(lambda report: self._pulled(name, report, insecure=asked.insecure), asked.stream)
 
     async def _pulled(self, name: Name, report: Report, *, insecure: bool = False) -> None:
-        await in_thread(self._store.writable)
-        name = await in_thread(self._spelled, name)
+        await self._store.threads.run(self._store.writable)
+        name = await self._store.threads.run(self._spelled, name)
         await pull(self._store, self._registries, self._downloads, name, insecure=insecure, report=report)
 
     def _push(self, call: Call, asked: Asked) -> Job:
@@ -115,7 +114,7 @@ class Operations:
                 report(Frame("retrieving manifest"))
                 raise unread(asked.model, report)
             await self._beside(asked.model, "a copy of it can be pushed: ollama cp")
-            name = await in_thread(self._spelled, name)
+            name = await self._store.threads.run(self._spelled, name)
             await push(self._store, self._registries, name, insecure=asked.insecure, report=report)
 
         return Job(run, asked.stream)
@@ -130,7 +129,7 @@ class Operations:
             if model is None:
                 raise missing(COPY, asked.model)
             if model.stored is not None:
-                await in_thread(self._store.copy, model.stored.name, destination)
+                await self._store.threads.run(self._store.copy, model.stored.name, destination)
                 return Done()
             # It has no manifest that could be copied: its file becomes a blob.
             made = json_text({"model": asked.destination, "from": asked.model})
@@ -146,7 +145,7 @@ class Operations:
                 raise BadRequest(f"name {quote(asked.model)} is invalid")
             for name in names:
                 with contextlib.suppress(ModelNotFound):
-                    await in_thread(self._store.delete, name)
+                    await self._store.threads.run(self._store.delete, name)
                     return Done()
             await self._beside(asked.model, "it is not deleted from here")
             raise missing(DELETE, asked.model)

@@ -49,6 +49,11 @@ class Ground(Struct, frozen=True):
     config: Config | None = None
     parameters: dict[str, object] = {}
 
+    @property
+    def model(self) -> GgufHeader | None:
+        """The header of the weights, if they are in a GGUF file."""
+        return next((header for kind, header in self.headers if kind == media.MODEL), None)
+
     def joined(self, other: "Ground") -> "Ground":
         """With the layers of another one behind its own."""
         return msgspec.structs.replace(
@@ -90,7 +95,7 @@ def check_sizes(parts: Sequence[Part]) -> None:
 def plan_config(ground: Ground, wanted: Wanted) -> Config:
     """The config of the new model: what was asked for, else what the files say, else what the base says."""
     base = ground.config or Config()
-    model = next((header for kind, header in ground.headers if kind == media.MODEL), None)
+    model = ground.model
     config = Config(
         model_format=base.model_format,
         renderer=wanted.renderer or base.renderer,
@@ -121,7 +126,7 @@ def check_quantization(ground: Ground, wanted: Wanted) -> None:
     Nothing is raised where the weights have the wanted type already: there is nothing to do then.
     """
     level = wanted.quantize
-    model = next((header for kind, header in ground.headers if kind == media.MODEL), None)
+    model = ground.model
     if not level or model is None:
         return
     if level not in QUANTIZATIONS:

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
-from arriero.backends.engine.lasting import in_thread, to_its_end
+from arriero.backends.engine.lasting import to_its_end
 from arriero.backends.engine.store.blobs import Incoming
 from arriero.backends.engine.store.store import Store
 
@@ -19,7 +19,7 @@ async def receive(store: Store, pieces: AsyncIterator[bytes]) -> str:
     """Store what comes, under the digest that it turns out to have. Raises `StoreError`; then, and where the client
     leaves before the end, nothing stays.
     """
-    opening = asyncio.ensure_future(in_thread(store.incoming))
+    opening = asyncio.ensure_future(store.threads.run(store.incoming))
     writing: asyncio.Future[None] | None = None
     gathered: list[bytes] = []
     size = 0
@@ -31,26 +31,26 @@ async def receive(store: Store, pieces: AsyncIterator[bytes]) -> str:
             if size >= PIECE_BYTES:
                 if writing is not None:
                     await asyncio.shield(writing)
-                writing = asyncio.ensure_future(_put(incoming, gathered))
+                writing = asyncio.ensure_future(_put(store, incoming, gathered))
                 gathered, size = [], 0
         if writing is not None:
             await asyncio.shield(writing)
-        writing = asyncio.ensure_future(_put(incoming, gathered))
+        writing = asyncio.ensure_future(_put(store, incoming, gathered))
         await asyncio.shield(writing)
-        return await to_its_end(in_thread(incoming.commit))
+        return await to_its_end(store.threads.run(incoming.commit))
     finally:
-        await to_its_end(_leave(opening, writing))
+        await to_its_end(_leave(store, opening, writing))
 
 
-async def _put(incoming: Incoming, pieces: Sequence[bytes]) -> None:
-    hashing = asyncio.ensure_future(in_thread(incoming.hash, pieces))
+async def _put(store: Store, incoming: Incoming, pieces: Sequence[bytes]) -> None:
+    hashing = asyncio.ensure_future(store.threads.run(incoming.hash, pieces))
     try:
-        await in_thread(incoming.append, pieces)
+        await store.threads.run(incoming.append, pieces)
     finally:
         await hashing
 
 
-async def _leave(opening: asyncio.Future[Incoming], writing: asyncio.Future[None] | None) -> None:
+async def _leave(store: Store, opening: asyncio.Future[Incoming], writing: asyncio.Future[None] | None) -> None:
     """Leave nothing behind. The file is not closed before its threads have ended: another one could have its number by
     then, and be written to.
     """
@@ -59,4 +59,4 @@ async def _leave(opening: asyncio.Future[Incoming], writing: asyncio.Future[None
         writing.exception()  # Whoever waited for it has heard of it.
     await asyncio.wait({opening})
     if opening.exception() is None:
-        await in_thread(opening.result().abort)
+        await store.threads.run(opening.result().abort)

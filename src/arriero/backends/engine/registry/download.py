@@ -13,18 +13,20 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from arriero.backends.engine.lasting import in_thread, to_its_end
+from arriero.backends.engine.lasting import to_its_end
+from arriero.backends.engine.progress import FRAME_SECONDS
+from arriero.backends.engine.registry.asking import TRIES, pause_after
 from arriero.backends.engine.registry.intake import Intake
 from arriero.backends.engine.registry.partial import Partial
 from arriero.backends.engine.registry.parts import Part, Sizes, front, read_states
 from arriero.backends.engine.registry.session import Session, Unanswered
 from arriero.backends.engine.registry.source import RangeIgnored, RangeRefused, Source, is_passing
+from arriero.backends.engine.store.layout import partial_path
 from arriero.backends.engine.store.manifest import Layer
 from arriero.backends.engine.store.store import Store
 from arriero.backends.http.call import Timeouts
 from arriero.errors import BackendError, BackendTimeout, RegistryError, StoreError
 
-FRAME_SECONDS = 0.06
 LOOK_SECONDS = 0.25
 """How often a blob that another process fetches is looked for."""
 
@@ -33,8 +35,6 @@ PIECE_BYTES = 256 << 10
 
 FORGIVING_BYTES = 16 << 20
 """A part that got so far since its last failure has all its tries again."""
-
-LONGEST_PAUSE = 60.0
 
 
 class Pace(Struct, frozen=True):
@@ -48,7 +48,7 @@ class Pace(Struct, frozen=True):
     most: int = 16
     fast: int = 100_000_000
     look: float = 0.5
-    tries: int = 6
+    tries: int = TRIES
     stall: float = 30.0
     connect: float = 15.0
     save: float = 1.0
@@ -206,20 +206,20 @@ class _Blob:
         finally:
             follower.stop()
             hashing.add_done_callback(lambda told: told.cancelled() or told.exception())
-            await to_its_end(in_thread(_leave, threads, partial, self._unwritten, self._digest, digest))
+            await to_its_end(self._store.threads.run(_leave, threads, partial, self._unwritten, self._digest, digest))
         if digest is not None and f"sha256:{digest}" != self._digest:
             raise DigestMismatch(self._digest, f"sha256:{digest}")
 
     async def _take(self) -> Partial | None:
         """The partial file; `None` if the blob is there, made by another process."""
-        blob = await in_thread(self._store.blob, self._digest)
+        blob = await self._store.threads.run(self._store.blob, self._digest)
         while True:
             partial = await self._try_to_take(blob)
             if partial is not None:
                 return partial
-            if await in_thread(self._there):
+            if await self._store.threads.run(self._there):
                 return None
-            parts = await in_thread(read_states, blob.with_name(f"{blob.name}-partial"), self.total)
+            parts = await self._store.threads.run(read_states, partial_path(blob), self.total)
             self._elsewhere = sum(part.completed for part in parts or ())
             await asyncio.sleep(LOOK_SECONDS)
 
@@ -232,7 +232,7 @@ class _Blob:
                 return None
             return partial
 
-        task = asyncio.ensure_future(in_thread(take))
+        task = asyncio.ensure_future(self._store.threads.run(take))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -326,7 +326,7 @@ class _Blob:
     async def _pause(self, tries: int, error: BackendError) -> None:
         if tries >= self._pace.tries:
             raise RegistryError(f"max retries exceeded: {error.message}") from error
-        await self._downloads.sleep(min(max(2.0 ** (tries - 1), error.retry_after or 0.0), LONGEST_PAUSE))
+        await self._downloads.sleep(pause_after(tries, error.retry_after))
 
     async def _attempt(self, part: Part) -> None:
         """One answer, as far as it goes."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from arriero.backends.engine.lasting import in_thread
+from arriero.backends.engine.lasting import Threads
 from arriero.backends.engine.registry.parts import Sizes, plan
 from arriero.errors import StoreError
 
@@ -43,11 +43,12 @@ def parts_of(size: int, sizes: Sizes) -> tuple[Part, ...]:
 class Outgoing:
     """One blob, cut into parts. `broken` is why its file could not be read, `read_to` the furthest byte that was."""
 
-    def __init__(self, blob: Blob, parts: tuple[Part, ...]) -> None:
+    def __init__(self, blob: Blob, parts: tuple[Part, ...], threads: Threads) -> None:
         self.parts = parts
         self.broken: StoreError | None = None
         self.read_to = 0
         self._blob = blob
+        self._threads = threads
         self._reached = [0] * len(parts)
         self._sums = [_Sum() for _ in parts]
 
@@ -76,7 +77,7 @@ class Outgoing:
         self._reached[part.number] = position - part.start
         while position < part.end:
             try:
-                data = await in_thread(self._read, part, position)
+                data = await self._threads.run(self._read, part, position)
             except StoreError as error:
                 self.broken = error
                 raise

@@ -11,10 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from arriero.backends.engine.registry.parts import Part, Sizes, plan, read_states, remove_states, write_state
+from arriero.backends.engine.store.blobs import MAX_PIECES, sync_directory
 from arriero.backends.engine.store.faults import writing
-
-MAX_PIECES = 512
-"""Of one write; the kernel takes 1024."""
+from arriero.backends.engine.store.layout import partial_path
 
 HASHED_BYTES = 1 << 20
 
@@ -37,7 +36,7 @@ class Partial:
     @classmethod
     def take(cls, blob: Path, total: int, sizes: Sizes) -> "Partial | None":
         """The file for `blob`, made or found; `None` while another process has it."""
-        path = blob.with_name(f"{blob.name}-partial")
+        path = partial_path(blob)
         with writing():
             blob.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             while True:
@@ -95,7 +94,7 @@ class Partial:
         with writing():
             os.fsync(self._descriptor)
             os.rename(self.path, self.blob)
-            _sync_directory(self.blob.parent)
+            sync_directory(self.blob.parent)
             remove_states(self.path)
 
     def drop(self) -> None:
@@ -187,13 +186,3 @@ def _is_at(path: Path, descriptor: int) -> bool:
         return False
     own = os.fstat(descriptor)
     return (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass  # Some network file systems refuse it, and the rename has happened.
-    finally:
-        os.close(descriptor)

@@ -11,15 +11,16 @@
 | done                               | `success`                                                          |
 """
 
+import asyncio
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from arriero.backends.engine.lasting import in_thread
 from arriero.backends.engine.progress import Frame, Report
 from arriero.backends.engine.registry.download import DigestMismatch, Downloads
 from arriero.backends.engine.registry.session import Refused, Registries, Session
 from arriero.backends.engine.store.faults import BlobMissing
+from arriero.backends.engine.store.layout import partial_path
 from arriero.backends.engine.store.manifest import (
     MANIFEST_TYPE,
     MAX_MANIFEST_BYTES,
@@ -29,6 +30,7 @@ from arriero.backends.engine.store.manifest import (
     read_manifest,
 )
 from arriero.backends.engine.store.store import Store
+from arriero.canonical.sizes import file_size
 from arriero.dialects.ollama.names import Name
 from arriero.errors import RegistryError, StoreError
 
@@ -55,12 +57,12 @@ async def pull(
     Cancelled, it leaves what has come to the next pull.
     """
     report(Frame("pulling manifest"))
-    await in_thread(store.writable)
+    await store.threads.run(store.writable)
     session = registries.session(name, insecure=insecure)
     data, manifest = await _manifest(session, name)
     store.keep(layer.digest for layer in manifest.blobs)
     for attempt in range(ROUNDS):
-        await in_thread(_check_room, store, manifest.blobs)
+        await store.threads.run(_check_room, store, manifest.blobs)
         for layer in manifest.blobs:
             # What came in the first round has been told; only what has to come again is told again.
             await _blob(store, session, downloads, layer, report, tell=attempt == 0)
@@ -68,7 +70,7 @@ async def pull(
             report(Frame("verifying sha256 digest"))
             report(Frame("writing manifest"))
         try:
-            _, gone = await in_thread(store.write, name, data)
+            _, gone = await store.threads.run(store.write, name, data)
         except BlobMissing:
             # Somebody else has removed it; another one may have brought it back by now.
             if attempt == ROUNDS - 1:
@@ -85,7 +87,7 @@ async def _manifest(session: Session, name: Name) -> tuple[bytes, Manifest]:
     path = f"manifests/{name.tag}"
     try:
         _, data = await session.request("GET", path, _ACCEPT, limit_bytes=MAX_MANIFEST_BYTES)
-        manifest = await in_thread(read_manifest, data)
+        manifest = await asyncio.to_thread(read_manifest, data)
         check(manifest)
     except Refused as refused:
         text = "file does not exist" if refused.answered == 404 else refused.message
@@ -112,12 +114,12 @@ def check(manifest: Manifest) -> None:
 async def _blob(
     store: Store, session: Session, downloads: Downloads, layer: Layer, report: Report, *, tell: bool
 ) -> None:
-    status = f"pulling {layer.digest.removeprefix('sha256:')[:12]}"
+    status = f"pulling {layer.short_digest}"
 
     def watch(completed: int) -> None:
         report(Frame(status, layer.digest, layer.size, completed))
 
-    if await in_thread(store.size, layer.digest) == layer.size:
+    if await store.threads.run(store.size, layer.digest) == layer.size:
         if tell:
             watch(layer.size)
         return
@@ -128,13 +130,10 @@ async def _blob(
         raise
 
 
-def _missing(store: Store, layers: Sequence[Layer]) -> list[Layer]:
-    return [layer for layer in layers if store.size(layer.digest) != layer.size]
-
-
 def _check_room(store: Store, layers: Sequence[Layer]) -> None:
     """Raises StoreError where the disk has less room than what is still to come."""
-    needed = sum(max(0, layer.size - _held(store.blob(layer.digest))) for layer in _missing(store, layers))
+    missing = [layer for layer in layers if store.size(layer.digest) != layer.size]
+    needed = sum(max(0, layer.size - _held(store.blob(layer.digest))) for layer in missing)
     folder = store.root
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
@@ -145,21 +144,14 @@ def _check_room(store: Store, layers: Sequence[Layer]) -> None:
     free = disk.f_bavail * disk.f_frsize
     if needed > free:
         raise StoreError(
-            f"no room left on the device of the model store: the model needs {_human(needed)} more, "
-            f"and {_human(free)} are free; delete models or free some space"
+            f"no room left on the device of the model store: the model needs {file_size(needed)} more, "
+            f"and {file_size(free)} are free; delete models or free some space"
         )
 
 
 def _held(blob: Path) -> int:
     """Bytes on the disk of an earlier download."""
     try:
-        return blob.with_name(f"{blob.name}-partial").stat().st_blocks * 512
+        return partial_path(blob).stat().st_blocks * 512
     except OSError:
         return 0
-
-
-def _human(count: int) -> str:
-    for unit, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} bytes"

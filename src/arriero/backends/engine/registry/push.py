@@ -11,8 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from arriero.backends.engine.lasting import in_thread
-from arriero.backends.engine.progress import Frame, Report
+from arriero.backends.engine.progress import FRAME_SECONDS, Frame, Report
 from arriero.backends.engine.registry.asking import Asking, Sleep, pause_after
 from arriero.backends.engine.registry.outgoing import Blob
 from arriero.backends.engine.registry.parts import Sizes
@@ -23,9 +22,6 @@ from arriero.backends.engine.store.manifest import MANIFEST_TYPE, TENSOR, Layer
 from arriero.backends.engine.store.store import Store, Stored
 from arriero.dialects.ollama.names import Name, parse
 from arriero.errors import StoreError
-
-EVERY_SECONDS = 0.06
-"""Between two frames of one blob."""
 
 ROUNDS = 3
 """So often blobs are looked for that the registry had, and misses when the manifest names them: it was cleaned up
@@ -51,10 +47,10 @@ async def push(
 ) -> None:
     """Send a model to the registry of its name. Raises RegistryError, StoreError."""
     report(Frame("retrieving manifest"))
-    stored = await in_thread(store.find, name)
+    stored = await store.threads.run(store.find, name)
     if stored is None:
         raise unread(name.shortest, report)
-    data = await in_thread(_manifest_bytes, stored)
+    data = await store.threads.run(_manifest_bytes, stored)
     asking = Asking(registries.session(name, insecure=insecure), sleep=sleep)
     tell = _Telling(stored, report)
     headers = ((b"content-type", _content_type(data).encode("ascii", "replace")),)
@@ -98,7 +94,7 @@ async def _push_blob(
     if head.status == 404:
         blob = Blob(layer.digest, layer.size, store.blob(layer.digest), _mount(layer, name))
         await _check(store, name, layer)
-        upload = Upload(asking, blob, sizes=sizes, sleep=sleep)
+        upload = Upload(asking, blob, threads=store.threads, sizes=sizes, sleep=sleep)
         await _shown(upload.run(), lambda: tell(layer, upload.completed))
     elif head.status != 200:
         raise asking.refused(doing, head, body)
@@ -109,7 +105,7 @@ async def _push_blob(
 
 async def _check(store: Store, name: Name, layer: Layer) -> None:
     """Raises StoreError for a blob that is not there, or not whole."""
-    found = await in_thread(store.size, layer.digest)
+    found = await store.threads.run(store.size, layer.digest)
     if found == layer.size:
         return
     how = "missing in the store" if found is None else f"damaged: it has {found} bytes, not {layer.size}"
@@ -122,7 +118,7 @@ async def _shown(work: Coroutine[Any, Any, None], tell: Callable[[], None]) -> N
     try:
         while not task.done():
             tell()
-            await asyncio.wait((task,), timeout=EVERY_SECONDS)
+            await asyncio.wait((task,), timeout=FRAME_SECONDS)
         task.result()
     finally:
         task.cancel()
@@ -143,7 +139,7 @@ class _Telling:
         if self._whole:
             self._report(Frame("pushing model", "sha256:model", self._total, min(self._ended + completed, self._total)))
         else:
-            self._report(Frame(f"pushing {layer.digest[7:19]}", layer.digest, layer.size, completed))
+            self._report(Frame(f"pushing {layer.short_digest}", layer.digest, layer.size, completed))
 
     def end(self, layer: Layer) -> None:
         self(layer, layer.size)

@@ -37,6 +37,11 @@ def said_by(body: bytes) -> str:
     """An error body in words, on one line; `""` where it has none."""
     told = [_both(error) for error in _errors(body)]
     text = "; ".join(words for words in told if words) or message_of(body)
+    return on_one_line(text)
+
+
+def on_one_line(text: str) -> str:
+    """A registry's words, without what steers a terminal, and not too many of them."""
     text = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     return text if len(text) <= MAX_QUOTED else f"{text[: MAX_QUOTED - 3]}..."
 

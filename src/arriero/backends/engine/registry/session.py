@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Collection
 from arriero.backends.engine.registry.address import Place, repository
 from arriero.backends.engine.registry.answer import Answer
 from arriero.backends.engine.registry.auth import Denied, Signer, challenge_of, text_to_sign, token_of, token_place
+from arriero.backends.engine.registry.refusals import MAX_QUOTED, on_one_line
 from arriero.backends.http.astray import is_plain
 from arriero.backends.http.call import Call, Head, Headers, Timeouts
 from arriero.backends.http.origin import Origin, tls_context
@@ -31,8 +32,6 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 
 MAX_HOPS = 10
 MAX_POOLS = 64
-MAX_QUOTED = 300
-"""So many characters of an error's body are told."""
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PLAIN_HTTP = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNEXPECTED_MESSAGE"})
@@ -279,9 +278,7 @@ async def refusal(answer: Answer) -> Refused:
         body = await answer.read(MAX_BODY_BYTES)
     except BackendError:
         body = b""  # The status says enough.
-    text = " ".join(body[: 4 * MAX_QUOTED].decode("utf-8", "replace").split())
-    text = "".join(letter for letter in text if letter.isprintable())
-    text = text if len(text) <= MAX_QUOTED else f"{text[: MAX_QUOTED - 3]}..."
+    text = on_one_line(body[: 4 * MAX_QUOTED].decode("utf-8", "replace"))
     return Refused(answer.head.status, text, answer.head.retry_after_s)
 
 

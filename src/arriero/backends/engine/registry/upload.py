@@ -14,6 +14,7 @@ import re
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlencode
 
+from arriero.backends.engine.lasting import Threads
 from arriero.backends.engine.registry.address import Place
 from arriero.backends.engine.registry.asking import LONGEST, TRIES, Asking, Passing, Sleep, pause_after
 from arriero.backends.engine.registry.outgoing import Blob, Outgoing, Part, parts_of
@@ -44,11 +45,12 @@ class _NotInParts(Exception):
 class Upload:
     """One blob's upload, to be `run` once. `completed` are the bytes that the registry has or that are on their way."""
 
-    def __init__(self, asking: Asking, blob: Blob, *, sizes: Sizes, sleep: Sleep) -> None:
+    def __init__(self, asking: Asking, blob: Blob, *, threads: Threads, sizes: Sizes, sleep: Sleep) -> None:
         self._asking = asking
         self._blob = blob
+        self._threads = threads
         self._sleep = sleep
-        self._outgoing = Outgoing(blob, parts_of(blob.size, sizes))
+        self._outgoing = Outgoing(blob, parts_of(blob.size, sizes), threads)
         self._at: Place | None = None
         self._offset = 0
         self._furthest = 0
@@ -67,7 +69,7 @@ class Upload:
         try:
             await self._insist(self._in_parts)
         except _NotInParts:
-            self._outgoing = Outgoing(self._blob, (Part(0, 0, self._blob.size),))
+            self._outgoing = Outgoing(self._blob, (Part(0, 0, self._blob.size),), self._threads)
             await self._insist(self._in_one_piece)
         finally:
             await self._drop_tasks()

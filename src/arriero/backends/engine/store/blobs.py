@@ -34,8 +34,8 @@ from arriero.errors import BadRequest, StoreError
 
 PIECE_BYTES: Final = 1 << 20
 _BEGIN_BYTES: Final = 8 * PIECE_BYTES
-_MOST_PIECES: Final = 512
-"""In one call; the kernel takes 1024."""
+MAX_PIECES: Final = 512
+"""Of one write; the kernel takes 1024."""
 MAX_READ_BYTES: Final = 16 << 20
 STALE_SECONDS: Final = 3600.0
 """What nobody names and nobody touched for so long is left over."""
@@ -238,8 +238,9 @@ class Incoming:
     def append(self, pieces: Sequence[bytes]) -> None:
         """The other half: onto the disk, in as few calls as there can be. Raises as `write`."""
         self._check_open()
-        self.size += sum(map(len, pieces))
-        self._guarded(lambda file: write_each(file, pieces), sum(map(len, pieces)))
+        size = sum(map(len, pieces))
+        self.size += size
+        self._guarded(lambda file: write_each(file, pieces), size)
 
     def commit(self, expected: str | None = None, *, must_match: bool = True) -> str:
         """Make it a blob and say its true digest.
@@ -363,7 +364,7 @@ def write_each(file: int, pieces: Sequence[bytes]) -> None:
     """Write every byte of each, in order. Raises `OSError`."""
     left = [memoryview(piece) for piece in pieces if piece]
     while left:
-        done = os.writev(file, left[:_MOST_PIECES])
+        done = os.writev(file, left[:MAX_PIECES])
         while left and done >= len(left[0]):
             done -= len(left.pop(0))
         if done:

@@ -19,11 +19,12 @@ BLOBS: Final = "blobs"
 MANIFESTS: Final = "manifests"
 LOCK: Final = "arriero.lock"
 TEMPORARY: Final = "arriero-"
+PARTIAL: Final = "-partial"
 LEVELS: Final = 4
 """Host, namespace, model, tag: no deeper, no shallower."""
 
 _DIGEST = re.compile(r"sha256[:-]([0-9a-fA-F]{64})", re.ASCII)
-_PARTIAL = re.compile(r"sha256-[0-9a-f]{64}-partial(?:-\d+)?", re.ASCII)
+_PARTIAL = re.compile(rf"sha256-[0-9a-f]{{64}}{PARTIAL}(?:-\d+)?", re.ASCII)
 _TEMPORARY = re.compile(r"arriero-[0-9a-f]{16}", re.ASCII)
 
 
@@ -67,9 +68,14 @@ def is_partial(file: str) -> bool:
     return _PARTIAL.fullmatch(file) is not None
 
 
+def partial_path(blob: Path) -> Path:
+    """Where the download of a blob is, beside it."""
+    return blob.with_name(f"{blob.name}{PARTIAL}")
+
+
 def download(file: str) -> str:
     """The blob file that a partial one is to become."""
-    return file.partition("-partial")[0]
+    return file.partition(PARTIAL)[0]
 
 
 def is_stray(file: str) -> bool:

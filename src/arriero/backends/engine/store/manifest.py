@@ -46,6 +46,11 @@ class Layer(Struct, frozen=True, omit_defaults=True):
     origin: str = field(default="", name="from")
     name: str = ""
 
+    @property
+    def short_digest(self) -> str:
+        """The twelve digits that people are shown."""
+        return self.digest.removeprefix("sha256:")[:12]
+
 
 class Manifest(Struct, frozen=True):
     """What a model is made of. The same blob may stand in several layers."""

@@ -3,7 +3,7 @@
 Laws. A manifest never names a blob that is not there: `write` checks under the lock, and blobs go only after the
 manifests that named them. A blob goes only with a manifest that named it, and only if every other manifest could be
 read and does not name it; or in `tidy`, an hour after anybody touched it. Killed at any point, the store holds whole
-models and at most some files that `tidy` clears. Everything blocks: call it in a thread.
+models and at most some files that `tidy` clears. Everything blocks: run it in the store's `threads`.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from arriero.backends.engine.lasting import Threads
 from arriero.backends.engine.store.blobs import Blobs, Incoming
 from arriero.backends.engine.store.faults import BlobMissing, reading, writing
 from arriero.backends.engine.store.layout import MANIFESTS, manifest_path
@@ -34,6 +35,7 @@ class Store:
         self._blobs = Blobs(root)
         self._tree = Tree(root)
         self._lock = StoreLock(root)
+        self.threads = Threads()
 
     def close(self) -> None:
         """Whoever waits for another process to be done with the store waits no longer, and gets a `StoreError`."""
