@@ -11,7 +11,7 @@ from typing import Protocol, TypeAlias
 
 from msgspec.structs import replace
 
-from arriero.canonical.events import Answer, Event, Failed, Finished, Started, Usage
+from arriero.canonical.events import Answer, Event, Failed, Finished, PartDelta, Started, Usage
 from arriero.canonical.stream import Folder, unfold
 from arriero.dialects.backend_errors import error_of
 from arriero.dialects.base import AnswerContext, Decoder, Driver, Encoder, Endpoint
@@ -174,7 +174,9 @@ class Transcode:
         if not events:
             return b""
         last = events[-1]
-        if isinstance(last, Failed):
+        if type(last) is PartDelta:
+            pass  # as nearly always
+        elif isinstance(last, Failed):
             last = replace(last, message=self._hide(last.message))
             events = (*events[:-1], last)
             self.failed = error_of(last)

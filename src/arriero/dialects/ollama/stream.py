@@ -130,7 +130,7 @@ class NdjsonEncoder:
                 shown = logprobs_json(event.logprobs, self._top)
                 out += (head, start, json_string(text), self._layout.end, shown, b"}\n")
             elif text:
-                out += (head, start, json_string(text), self._end)
+                out += (head, start, _encode(text) if text.isascii() else json_string(text), self._end)
         return b"".join(out)
 
     def _rare(self, event: Event, head: bytes, now_ns: int, out: list[bytes]) -> None:

@@ -131,6 +131,37 @@ def read_chunk(data: bytes) -> Chunk:
         raise NotJson(str(error)) from None
 
 
+read_text = msgspec.json.Decoder(str).decode
+"""A JSON string with its quotes, and nothing around it. Raises one of `UNREADABLE`."""
+
+_NO_MOULD = (b"", b"")
+_MOULDED = Chunk([Choice(Delta(""))])
+
+
+def mould(data: bytes) -> tuple[bytes, bytes]:
+    """The bytes before and behind the text of an event that is one chunk with text and nothing else; else two empty.
+
+    The opening quote stands in the first, the closing one in the second. With any JSON string between them they are a
+    chunk with this text and nothing else: an unescaped `"content":"` can only be a key and the beginning of its value,
+    and that it is the key which counts shows in the empty text that an empty string gives.
+    """
+    start = data.find(b'"content":"') + len(b'"content":"')
+    end = data.find(b'"}', start)
+    head, tail = data[:start], data[end:]
+    if end < 0 or head[:6] != b"data: " or tail[-2:] != b"\n\n" or b"\n" in data[:-2] or b"\r" in data:
+        return _NO_MOULD
+    try:
+        chunk = _typed(head[6:] + tail)
+    except UNREADABLE:
+        return _NO_MOULD
+    chunk.id = chunk.model = None
+    for choice in chunk.choices or ():
+        choice.index = choice.index or None
+        if choice.logprobs and not present(choice.logprobs):
+            choice.logprobs = EMPTY
+    return (head, tail) if chunk == _MOULDED else _NO_MOULD
+
+
 def loosely(data: bytes) -> Any:
     """Any JSON value, with lone surrogates kept, broken UTF-8 replaced and raw control characters let pass.
 

@@ -16,6 +16,7 @@ from arriero.canonical.events import (
     Failed,
     Finished,
     Kind,
+    PartDelta,
     Reason,
     Timings,
     TokenLogprob,
@@ -36,8 +37,10 @@ from arriero.dialects.openai.chunks import (
     WireTimings,
     WireUsage,
     loosely,
+    mould,
     present,
     read_chunk,
+    read_text,
 )
 from arriero.dialects.openai.failures import failed
 from arriero.dialects.quirks import Profile
@@ -61,11 +64,11 @@ _CUT = Failed("the backend's answer was cut off before its end", cut=True)
 class Reader:
     """Chunks to events: what a stream and a whole answer have in common."""
 
-    __slots__ = ("_bracketer", "_calls", "_finish", "_said", "_timings", "_usage", "ended", "over", "profile")
+    __slots__ = ("_calls", "_finish", "_said", "_timings", "_usage", "bracketer", "ended", "over", "profile")
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
-        self._bracketer = Bracketer()
+        self.bracketer = Bracketer()
         self._calls = Calls()
         self._finish: str | None = None
         self._usage: WireUsage | None = None
@@ -78,7 +81,7 @@ class Reader:
         """The events of one chunk."""
         if chunk.error and present(chunk.error):
             return self.fail(failed(bytes(chunk.error), self.profile), out)
-        bracketer = self._bracketer
+        bracketer = self.bracketer
         if not bracketer.started:
             bracketer.start(out, chunk.id, chunk.model)
         if chunk.usage is not None:
@@ -116,7 +119,7 @@ class Reader:
             said = self._delta(choice.message, logprobs, True, out)
         elif choice.text is not None:
             said = bool(choice.text)
-            self._bracketer.piece(out, Kind.TEXT, choice.text, logprobs)
+            self.bracketer.piece(out, Kind.TEXT, choice.text, logprobs)
         if choice.finish_reason:
             self._finish = choice.finish_reason
         return said
@@ -134,16 +137,16 @@ class Reader:
             thinking = thinking or inner
         if thinking:
             said = True
-            self._bracketer.piece(out, Kind.THINKING, thinking, () if content else logprobs)
+            self.bracketer.piece(out, Kind.THINKING, thinking, () if content else logprobs)
         if content:
             said = True
-            self._bracketer.piece(out, Kind.TEXT, content, logprobs)
+            self.bracketer.piece(out, Kind.TEXT, content, logprobs)
         elif logprobs and content == "" and not thinking:
             # Half a character: a token without text, and still a token.
-            self._bracketer.piece(out, Kind.TEXT, "", logprobs)
+            self.bracketer.piece(out, Kind.TEXT, "", logprobs)
         if delta.refusal:
             said = True
-            self._bracketer.piece(out, Kind.TEXT, delta.refusal)
+            self.bracketer.piece(out, Kind.TEXT, delta.refusal)
         if delta.tool_calls:
             said = True
             if whole:
@@ -170,7 +173,7 @@ class Reader:
             cut = REASONS.get(self._finish or "") is Reason.LENGTH
             return self.fail(Failed(f"{error} (the answer reached its token limit)" if cut else str(error)), out)
         for call in calls:
-            self._bracketer.call(out, call)
+            self.bracketer.call(out, call)
         reason = REASONS.get(self._finish or "", Reason.STOP)
         # Servers say "stop" beside calls, and "tool_calls" beside none.
         if calls and reason is Reason.STOP:
@@ -178,33 +181,49 @@ class Reader:
         elif not calls and reason is Reason.TOOL_CALLS:
             reason = Reason.STOP
         usage, timings = self._usage, self._timings
-        self._bracketer.finish(out, Finished(reason, usage_of(usage, timings), timings_of(usage, timings)))
+        self.bracketer.finish(out, Finished(reason, usage_of(usage, timings), timings_of(usage, timings)))
         self.over = True
 
     def fail(self, failure: Failed, out: list[Event]) -> None:
         """The answer ends in an error; only the first counts."""
         if not self.over:
-            self._bracketer.fail(out, owned(failure, self.profile))
+            self.bracketer.fail(out, owned(failure, self.profile))
             self.over = True
 
 
 class StreamDecoder:
     """A streamed answer to `/chat/completions` or `/completions`, pushed in as it arrives."""
 
-    __slots__ = ("_reader", "_sse")
+    __slots__ = ("_head", "_reader", "_sse", "_tail")
 
     def __init__(self, profile: Profile = NOBODY) -> None:
         self._sse = SseReader()
         self._reader = Reader(profile)
+        self._head = self._tail = b""  # the mould of the last read, if that was one chunk of text and nothing else
 
     def feed(self, data: bytes) -> list[Event]:
         """The events that `data` completes."""
         out: list[Event] = []
+        # Servers repeat all bytes of a chunk but its text, so the text is all that is read of the next one.
+        head, tail = self._head, self._tail
+        if head and data.startswith(head) and data.endswith(tail):
+            try:
+                text = read_text(data[len(head) - 1 : 1 - len(tail)])
+            except UNREADABLE:
+                text = ""
+            if text:
+                self._reader.bracketer.piece(out, Kind.TEXT, text)
+                return out
+        self._head = b""
         try:
-            for message in self._sse.feed(data):
+            messages = self._sse.feed(data)
+            for message in messages:
                 self._message(message, out)
         except MessageTooLong as error:
             self._reader.fail(Failed(str(error)), out)
+            return out
+        if len(messages) == 1 and len(out) == 1 and type(out[0]) is PartDelta:
+            self._head, self._tail = mould(data)
         return out
 
     def close(self) -> list[Event]:
