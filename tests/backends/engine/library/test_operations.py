@@ -11,6 +11,7 @@ from arriero.backends.engine import DEMO_ID
 from arriero.backends.engine.library.operations import open_desk
 from arriero.backends.engine.model import ModelFile
 from arriero.backends.engine.models import Models, key
+from arriero.backends.engine.store.manifest import CONFIG_TYPE, MODEL, Layer, Manifest, write_manifest
 from arriero.backends.engine.store.store import Store
 from arriero.backends.http.call import Call
 from arriero.errors import (
@@ -24,7 +25,7 @@ from arriero.errors import (
     StoreReadOnly,
 )
 from support.gguf import random_llama
-from support.store import blobs, check_store, digest, models
+from support.store import blobs, check_store, digest, layer, models, name
 
 
 class Place:
@@ -144,6 +145,22 @@ async def test_a_model_whose_manifest_is_damaged_can_be_deleted(place: Place) ->
     assert models(place.root) == {}
 
 
+async def test_what_the_engine_cannot_use_is_still_a_model_of_the_store(place: Place, tmp_path: Path) -> None:
+    """Its place may be taken, and its name is not that of a file beside the store."""
+    odd = "127.0.0.1:1/me/odd"
+    blob = await place.upload(random_llama(tmp_path / "tiny.gguf"))
+    await place.ask("/api/create", {"model": "sound", "files": {"tiny.gguf": blob}})
+    weights = place.store.put(b"no GGUF")[0]
+    config = layer(place.store, b"{}", CONFIG_TYPE)
+    place.store.write(name(odd), write_manifest(Manifest(config, (Layer(MODEL, weights, 7),))))
+    with pytest.raises(ArrieroError) as raised:
+        await place.ask("/api/push", {"model": odd, "insecure": True, "stream": False})
+    assert raised.value.message == "cannot reach http://127.0.0.1:1: connection refused"
+    assert await place.ask("/api/copy", {"source": "sound", "destination": odd}) == 200
+    found = await place.find(odd)
+    assert found is not None and found.stored is not None
+
+
 async def test_a_damaged_file_beside_the_store_is_no_model_to_be_deleted(place: Place) -> None:
     place.root.mkdir()
     (place.root / "half.gguf").write_text("<html>")
@@ -205,10 +222,10 @@ async def test_what_is_refused(place: Place, path: str, body: dict[str, Any], ki
 
 
 async def test_a_push_of_what_is_no_model_says_so_in_frames(place: Place) -> None:
-    for name in ("nope", "a b"):
-        said = name if name == "a b" else f"{name}:latest"
+    for typed in ("nope", "a b"):
+        said = typed if typed == "a b" else f"{typed}:latest"
         with pytest.raises(StoreError, match=f"^open {said}: no such file or directory$") as raised:
-            await place.ask("/api/push", {"model": name, "stream": False})
+            await place.ask("/api/push", {"model": typed, "stream": False})
         assert raised.value.status == 500
 
 

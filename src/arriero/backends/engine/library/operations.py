@@ -152,6 +152,14 @@ class Operations:
 
         return Job(run)
 
+    def _holds(self, typed: str) -> bool:
+        """Whether the store has a manifest of that name, readable or not."""
+        name = parse(typed)
+        try:
+            return name is not None and self._store.find(name) is not None
+        except StoreError:
+            return True
+
     def _spelled(self, name: Name) -> Name:
         """As the store spells the name already, if it has it: registries tell letters in two cases apart."""
         try:
@@ -165,6 +173,8 @@ class Operations:
         try:
             model = await self._find(typed)
         except ModelBroken as error:
+            if await self._store.threads.run(self._holds, typed):
+                return  # what the engine cannot use may be pushed, and another model may take its place
             raise BadRequest(f"{error.message}: it is no model of the store but a file beside it, {rather}") from None
         if model is None or model.stored is not None:
             return
